@@ -1,0 +1,1 @@
+"""What is done: pure functions and values; no thread, path, socket or clock."""

@@ -1,0 +1,74 @@
+"""The one exception tree: every error says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ContractError",
+    "FetalMLOpsError",
+    "ObjectMissingError",
+    "DigestMismatchError",
+    "PermanentError",
+    "SettingsError",
+    "TransientError",
+]
+
+
+class FetalMLOpsError(Exception):
+    """Base of all errors raised on purpose. Its text never holds a value taken from patient data."""
+
+
+class PermanentError(FetalMLOpsError):
+    """Trying again cannot help: the event goes to quarantine.
+
+    Parameters
+    ----------
+    message
+        What was expected, what came and what to do.
+    reason
+        Bounded, lower-case reason class used in metrics and in the quarantine entry, such as ``undecodable``.
+    """
+
+    def __init__(self, message: str, *, reason: str = "invalid") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TransientError(FetalMLOpsError):
+    """A dependency failed or was too slow: trying again later can help.
+
+    Parameters
+    ----------
+    message
+        What was expected, what came and what to do.
+    dependency
+        The dependency at fault, such as ``inference``.
+    everyone
+        Whether the dependency is away for all events (the stage waits) or failed for this one (the event is parked).
+    """
+
+    def __init__(self, message: str, *, dependency: str, everyone: bool = False) -> None:
+        super().__init__(message)
+        self.dependency = dependency
+        self.everyone = everyone
+
+
+class ContractError(PermanentError, ValueError):
+    """An event, an object or a file breaks its contract."""
+
+    def __init__(self, message: str, *, reason: str = "contract") -> None:
+        super().__init__(message, reason=reason)
+
+
+class DigestMismatchError(PermanentError, ValueError):
+    """An object's bytes differ from the digest by which it was cited."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="digest-mismatch")
+
+
+class ObjectMissingError(FetalMLOpsError, FileNotFoundError):
+    """A cited object is not in the store."""
+
+
+class SettingsError(FetalMLOpsError, ValueError):
+    """A setting is missing, unknown or out of range."""

@@ -1,0 +1,1 @@
+"""From DICOM frames to normalised frames, the same for serving and training."""

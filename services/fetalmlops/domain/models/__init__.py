@@ -1,0 +1,1 @@
+"""Model bundles, engines, calibration and the decision rule."""

@@ -1,0 +1,1 @@
+"""Fetal phantoms and the synthetic ultrasound DICOM made from them."""

@@ -1,0 +1,1 @@
+"""Replay, retention and sealing: the one active caretaker."""

@@ -1,0 +1,1 @@
+"""The DICOM listener: C-STORE to a durable instance and its event."""

@@ -1,0 +1,1 @@
+"""Training of plane classifiers with torch."""
