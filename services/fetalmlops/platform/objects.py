@@ -1,0 +1,320 @@
+"""The object store: claim-checked objects in files or S3, durable before `put` returns, verified when read.
+
+A URI is ``<zone>/<class>/<hour>/<name>``; the zone chooses the store, so that each zone has its own place and credentials.
+All methods block; asynchronous callers use a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, S3Store
+
+from fetalmlops.domain.contracts.events import ObjectRef
+from fetalmlops.domain.contracts.topics import Zone
+from fetalmlops.domain.errors import DigestMismatchError, ObjectMissingError, SettingsError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fetalmlops.platform.settings import Settings
+
+__all__ = ["ObjectStore", "StoreFullError", "StoredObject", "open_objects"]
+
+_CHUNK = 1 << 20
+
+
+class StoreFullError(TransientError):
+    """The store has no room."""
+
+
+class StoredObject(NamedTuple):
+    """One listed object: its URI, its size in bytes, and when it was written (milliseconds since the epoch)."""
+
+    uri: str
+    size: int
+    modified_ms: int
+
+
+class ObjectStore:
+    """Objects of both zones.
+
+    Parameters
+    ----------
+    zones
+        Store of each zone that this process may reach.
+    folders
+        Root folder of each zone that is kept in files; its objects are fsynced before they count as stored.
+    """
+
+    def __init__(self, zones: dict[Zone, LocalStore | S3Store], folders: dict[Zone, Path]) -> None:
+        self._zones = zones
+        self._folders = folders
+
+    def put(self, uri: str, data: bytes | memoryview, media_type: str, *, durable: bool = True) -> ObjectRef:
+        """Store an object that nobody overwrites; an equal one that is already there is left.
+
+        Parameters
+        ----------
+        uri
+            Where to.
+        data
+            Its bytes.
+        media_type
+            Media type for the reference.
+        durable
+            Whether it must survive a power cut once this returns; False for what can be made again.
+
+        Raises
+        ------
+        StoreFullError
+            If the store has no room.
+        TransientError
+            If the store does not answer.
+        """
+        zone, path = self._resolve(uri)
+        with _translated(uri):
+            try:
+                obstore.put(self._zones[zone], path, bytes(data), mode="create")
+            except AlreadyExistsError:
+                if obstore.head(self._zones[zone], path)["size"] != len(data):
+                    obstore.put(self._zones[zone], path, bytes(data), mode="overwrite")
+            if durable and zone in self._folders:
+                _fsync(self._folders[zone], path)
+        return ObjectRef(uri=uri, sha256=hashlib.sha256(data).hexdigest(), size=len(data), media_type=media_type)
+
+    def put_file(self, uri: str, source: Path, media_type: str, *, sha256: str | None = None) -> ObjectRef:
+        """Store a file durably; in a store of files on the same file system it is linked, not copied.
+
+        Parameters
+        ----------
+        uri
+            Where to.
+        source
+            The file, left where it is.
+        media_type
+            Media type for the reference.
+        sha256
+            Its digest, if the caller has it already.
+
+        Raises
+        ------
+        StoreFullError
+            If the store has no room.
+        TransientError
+            If the store does not answer.
+        """
+        zone, path = self._resolve(uri)
+        size = source.stat().st_size
+        digest = sha256 or _digest_file(source)
+        with _translated(uri):
+            if zone in self._folders:
+                _link(source, self._folders[zone] / path, size)
+                _fsync(self._folders[zone], path)
+            else:
+                obstore.put(self._zones[zone], path, source)
+        return ObjectRef(uri=uri, sha256=digest, size=size, media_type=media_type)
+
+    def get(self, ref: ObjectRef) -> bytes:
+        """Return an object's bytes.
+
+        Raises
+        ------
+        ObjectMissingError
+            If it is not there.
+        DigestMismatchError
+            If its bytes are not those that were cited.
+        TransientError
+            If the store does not answer.
+        """
+        data = self.read(ref.uri)
+        if hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise _mismatch(ref.uri)
+        return data
+
+    def read(self, uri: str) -> bytes:
+        """Return the bytes at a URI, unverified: for objects that verify themselves. Raises as `get`."""
+        zone, path = self._resolve(uri)
+        with _translated(uri):
+            return bytes(obstore.get(self._zones[zone], path).bytes())
+
+    @contextmanager
+    def local(self, ref: ObjectRef) -> Iterator[Path]:
+        """Lend a verified object as a local file, for readers that must not hold it in memory. Raises as `get`."""
+        zone, path = self._resolve(ref.uri)
+        if zone in self._folders:
+            place = self._folders[zone] / path
+            if not place.is_file():
+                raise _missing(ref.uri)
+            if _digest_file(place) != ref.sha256:
+                raise _mismatch(ref.uri)
+            yield place
+            return
+        with tempfile.TemporaryDirectory(prefix="fetalmlops-") as folder:
+            place = Path(folder) / "object"
+            with _translated(ref.uri), place.open("wb") as file:
+                for chunk in obstore.get(self._zones[zone], path).stream(min_chunk_size=_CHUNK):
+                    file.write(chunk)
+            if _digest_file(place) != ref.sha256:
+                raise _mismatch(ref.uri)
+            yield place
+
+    def exists(self, uri: str) -> bool:
+        """Return whether an object is there."""
+        zone, path = self._resolve(uri)
+        with _translated(uri):
+            try:
+                obstore.head(self._zones[zone], path)
+            except (FileNotFoundError, NotFoundError):
+                return False
+        return True
+
+    def walk(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below a prefix, such as ``clean/frames``."""
+        zone, path = self._resolve(prefix)
+        with _translated(prefix):
+            for batch in obstore.list(self._zones[zone], prefix=path):
+                for meta in batch:
+                    modified = round(meta["last_modified"].timestamp() * 1000)
+                    yield StoredObject(f"{zone}/{meta['path']}", meta["size"], modified)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names directly below a prefix, sorted, such as the hours of ``phi/instances``."""
+        zone, path = self._resolve(prefix)
+        with _translated(prefix):
+            found = obstore.list_with_delimiter(self._zones[zone], prefix=path)["common_prefixes"]
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
+
+    def delete(self, uris: Iterable[str]) -> None:
+        """Delete objects; what is not there counts as deleted. Only the keeper calls this."""
+        for uri in uris:
+            zone, path = self._resolve(uri)
+            with _translated(uri):
+                try:
+                    obstore.delete(self._zones[zone], path)
+                except (FileNotFoundError, NotFoundError):
+                    continue
+
+    def free_bytes(self, zone: Zone) -> int | None:
+        """Return the free space below a zone kept in files, in bytes; None for a store that has no such figure."""
+        folder = self._folders.get(zone)
+        return None if folder is None else shutil.disk_usage(folder).free
+
+    def incoming_folder(self, zone: Zone) -> Path:
+        """Return a folder for files that `put_file` is to take, on the store's own file system where there is one."""
+        folder = self._folders[zone] / ".incoming" if zone in self._folders else Path(tempfile.gettempdir())
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def _resolve(self, uri: str) -> tuple[Zone, str]:
+        name, _, path = uri.partition("/")
+        if name not in self._zones or ".." in path.split("/"):
+            msg = f"Expected an object of the zones {', '.join(self._zones)}, got another place; check the objects settings"
+            raise SettingsError(msg)
+        return Zone(name), path
+
+
+def open_objects(settings: Settings, *zones: Zone) -> ObjectStore:
+    """Open the object store of the settings, for the zones that a process may reach (default: both).
+
+    Raises
+    ------
+    SettingsError
+        If a URL is neither ``file://`` nor ``s3://``.
+    """
+    stores: dict[Zone, LocalStore | S3Store] = {}
+    folders: dict[Zone, Path] = {}
+    for zone in zones or tuple(Zone):
+        url = urlsplit(settings.phi_url if zone is Zone.PHI else settings.clean_url)
+        if url.scheme == "file":
+            folders[zone] = Path(unquote(url.path))
+            folders[zone].mkdir(mode=0o700, parents=True, exist_ok=True)
+            stores[zone] = LocalStore(folders[zone])
+        elif url.scheme == "s3":
+            stores[zone] = _open_s3(settings, url.netloc, url.path.strip("/"))
+        else:
+            msg = f"Expected objects.{zone}_url to begin with file:// or s3://, got the scheme {url.scheme!r}"
+            raise SettingsError(msg)
+    return ObjectStore(stores, folders)
+
+
+def _open_s3(settings: Settings, bucket: str, prefix: str) -> S3Store:
+    objects = settings.objects
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        endpoint=objects.s3_endpoint or None,
+        region=objects.s3_region,
+        access_key_id=objects.s3_access_key_id.get_secret_value() or None,
+        secret_access_key=objects.s3_secret_access_key.get_secret_value() or None,
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": objects.s3_allow_http},
+    )
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotFoundError):
+        raise _missing(uri) from None
+    except (OSError, BaseError) as error:
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error)
+        if full:
+            msg = "Expected room in the object store, got none; free space or enlarge it"
+            raise StoreFullError(msg, dependency="objects", everyone=True) from None
+        msg = f"Expected an answer of the object store, got {type(error).__name__}; check that it runs and its credentials"
+        raise TransientError(msg, dependency="objects", everyone=True) from error
+
+
+def _fsync(root: Path, path: str) -> None:
+    place = root / path
+    for target in (place, *list(place.parents)[: len(Path(path).parts)]):
+        descriptor = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _link(source: Path, place: Path, size: int) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_file() and place.stat().st_size == size:
+        return
+    try:
+        os.link(source, place)
+    except FileExistsError:
+        _copy(source, place)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
+            raise
+        _copy(source, place)
+
+
+def _copy(source: Path, place: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file, source.open("rb") as reader:
+        shutil.copyfileobj(reader, file, _CHUNK)
+    Path(file.name).replace(place)
+
+
+def _digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _missing(uri: str) -> ObjectMissingError:
+    return ObjectMissingError(f"Expected an object at {uri}, got none; it may have been deleted by retention")
+
+
+def _mismatch(uri: str) -> DigestMismatchError:
+    return DigestMismatchError(f"Expected the bytes that were cited for {uri}, got others; the store may be damaged")
