@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = [
     "ContractError",
+    "DeadlyError",
+    "DigestMismatchError",
     "FetalMLOpsError",
     "ObjectMissingError",
-    "DigestMismatchError",
     "PermanentError",
     "SettingsError",
     "TransientError",
@@ -50,6 +51,10 @@ class TransientError(FetalMLOpsError):
         super().__init__(message)
         self.dependency = dependency
         self.everyone = everyone
+
+
+class DeadlyError(FetalMLOpsError):
+    """The work on an event killed the process, or the child, that did it: counted, and never tried without end."""
 
 
 class ContractError(PermanentError, ValueError):

@@ -1,0 +1,104 @@
+"""The life of a process: settings, logs, traces, health, signals, and an exit code that says why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fetalmlops.domain.errors import FetalMLOpsError, SettingsError
+from fetalmlops.platform.health import Health, HealthServer
+from fetalmlops.platform.settings import load_settings
+from fetalmlops.platform.telemetry import get_logger, set_up_telemetry, shut_down_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fetalmlops.platform.settings import Settings
+
+__all__ = ["EXIT_CONFIGURATION", "EXIT_RETRY", "Service", "run_service"]
+
+EXIT_CONFIGURATION = 78
+"""Exit code (EX_CONFIG) for settings or keys that a person has to mend."""
+
+EXIT_RETRY = 75
+"""Exit code (EX_TEMPFAIL) of a process that could not keep its promises and must be started again."""
+
+_STOP_GRACE_S = 25.0
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a process is given to run with.
+
+    Parameters
+    ----------
+    name
+        Name of the process, such as ``anonymizer``.
+    settings
+        The settings.
+    health
+        Where to say what is waited for.
+    stopping
+        Set when the process is asked to stop: finish what is in work, take nothing new.
+    """
+
+    name: str
+    settings: Settings
+    health: Health
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
+    """Run a process until it is asked to stop, then exit.
+
+    Parameters
+    ----------
+    name
+        Name of the process.
+    main
+        Its body: returns once ``stopping`` is set and what was in work is done.
+    """
+    try:
+        settings = load_settings()
+        set_up_telemetry(name, settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(EXIT_CONFIGURATION)
+    sys.exit(asyncio.run(_live(name, settings, main)))
+
+
+async def _live(name: str, settings: Settings, main: Callable[[Service], Awaitable[None]]) -> int:
+    service = Service(name, settings, Health(name))
+    server = HealthServer(service.health, settings.health)
+    server.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, service, loop)
+    _log.info("started", health_port=server.port)
+    try:
+        await main(service)
+    except SettingsError as error:
+        _log.error("misconfigured", error=str(error))
+        return EXIT_CONFIGURATION
+    except FetalMLOpsError as error:
+        _log.error("failed", error=str(error))
+        return EXIT_RETRY
+    except Exception:  # noqa: BLE001 - the last resort of a process
+        _log.exception("crashed")
+        return EXIT_RETRY
+    finally:
+        server.stop()
+        shut_down_telemetry()
+        _log.info("stopped")
+    return 0
+
+
+def _stop(service: Service, loop: asyncio.AbstractEventLoop) -> None:
+    service.stopping.set()
+    # What is not finished in time is redelivered: an abrupt end loses nothing.
+    loop.call_later(_STOP_GRACE_S, os._exit, EXIT_RETRY)

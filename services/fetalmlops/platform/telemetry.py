@@ -1,0 +1,185 @@
+"""Traces, metrics and logs of a process.
+
+Nothing leaves the process unless an OTLP endpoint is set. Logs are JSON lines with the trace id; text from libraries is
+kept from WARNING up only, and pydicom's, which quotes values of the data, not at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from fetalmlops import __version__
+from fetalmlops.domain.errors import FetalMLOpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+    from opentelemetry.trace import Span
+
+    from fetalmlops.platform.settings import Settings
+
+__all__ = ["current_traceparent", "get_logger", "set_up_telemetry", "shut_down_telemetry", "span"]
+
+_SILENCED = ("pydicom", "pydicom.config")
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def set_up_telemetry(process: str, settings: Settings) -> None:
+    """Set up logging and tracing for a process, once, at its start."""
+    _set_up_logging(process, settings.telemetry.log_level)
+    sampler = ParentBased(TraceIdRatioBased(settings.telemetry.sampling_ratio))
+    resource = Resource.create({"service.name": f"fetalmlops-{process}", "service.version": __version__})
+    provider = TracerProvider(sampler=sampler, resource=resource)
+    if settings.telemetry.otlp_endpoint:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        endpoint = settings.telemetry.otlp_endpoint
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+    trace.set_tracer_provider(provider)
+
+
+def shut_down_telemetry() -> None:
+    """Send what is left of the traces."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a module; its calls take an event name and fields, never a value of patient data."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+@contextmanager
+def span(
+    name: str,
+    *,
+    traceparent: str = "",
+    tracestate: str = "",
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int | float | bool] | None = None,
+    links: Sequence[str] = (),
+) -> Iterator[Span]:
+    """Run a block within a span.
+
+    Parameters
+    ----------
+    name
+        Span name: low cardinality.
+    traceparent, tracestate
+        W3C context of the remote parent; empty: the current span is the parent.
+    kind
+        Span kind.
+    attributes
+        Attributes by the semantic conventions.
+    links
+        W3C contexts of spans that are related but no parents.
+    """
+    parent = _PROPAGATOR.extract({"traceparent": traceparent, "tracestate": tracestate}) if traceparent else None
+    related = [
+        Link(trace.get_current_span(_PROPAGATOR.extract({"traceparent": link})).get_span_context())
+        for link in links
+        if link
+    ]
+    tracer = trace.get_tracer("fetalmlops")
+    with tracer.start_as_current_span(
+        name, context=parent, kind=kind, attributes=dict(attributes or {}), links=related, record_exception=False
+    ) as current:
+        try:
+            yield current
+        except FetalMLOpsError as error:
+            current.record_exception(error)
+            current.set_status(Status(StatusCode.ERROR, str(error)))
+            raise
+        except Exception as error:
+            # The text of a foreign exception may quote the data: its type alone is safe.
+            current.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+
+
+def current_traceparent() -> str:
+    """Return the W3C ``traceparent`` of the current span, empty where there is none."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def _set_up_logging(process: str, level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+        _Named(process),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _without_foreign_text,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("fetalmlops").setLevel(level)
+    logging.captureWarnings(capture=True)
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    logging.getLogger("py.warnings").setLevel(logging.CRITICAL + 1)
+
+
+class _Named:
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["process"] = self._process
+        return event
+
+
+def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = format(context.trace_id, "032x")
+    return event
+
+
+def _without_foreign_text(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace tracebacks by their places: the text of a foreign exception may quote the data."""
+    info = event.pop("exc_info", None)
+    if isinstance(info, tuple) and info[0] is not None:
+        places = []
+        step = info[2]
+        while step is not None:
+            places.append(f"{step.tb_frame.f_code.co_filename.rpartition('/')[2]}:{step.tb_lineno}")
+            step = step.tb_next
+        event["error"] = str(info[1]) if isinstance(info[1], FetalMLOpsError) else info[0].__name__
+        event["at"] = places[-6:]
+    event.pop("exception", None)
+    return event
