@@ -137,6 +137,8 @@ class StreamSettings(_Section):
     """Time after which the broker gives a silent worker's partitions to others."""
     commit_interval_s: Seconds = 0.5
     """Time between commits of offsets."""
+    instance: str = ""
+    """Kafka's ``group.instance.id``, one a worker: one that is back within the session gets its partitions back at once."""
     deaths: Annotated[int, Field(ge=1, le=10)] = 3
     """Deaths of a process on an event, run alone, after which the event is quarantined unread."""
 

@@ -1,0 +1,214 @@
+"""Kafka clients as the settings say: options for each library, and a producer that waits for the broker.
+
+Publishing is at least once: every event has an id by which its readers drop repetitions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from fetalmlops.domain.contracts.codec import encode
+from fetalmlops.domain.errors import TransientError
+from fetalmlops.platform.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiokafka import ConsumerRecord
+
+    from fetalmlops.domain.contracts.envelope import Envelope, Headers
+    from fetalmlops.domain.contracts.events import Event
+    from fetalmlops.domain.contracts.topics import Topic
+    from fetalmlops.platform.health import Health
+    from fetalmlops.platform.settings import KafkaSettings, TlsSettings
+
+__all__ = ["Publisher", "aiokafka_options", "client_ssl_context", "kafka_python_options", "read_topic"]
+
+BROKER = "broker"
+"""Name of the broker as a dependency."""
+
+_MAX_RECORD_BYTES = 1 << 20
+_log = get_logger(__name__)
+
+
+def client_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
+    """Return the context of a TLS client: it verifies the server, and shows our certificate where there is one."""
+    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
+    if tls.certificate_file:
+        context.load_cert_chain(tls.certificate_file, tls.key_file)
+    return context
+
+
+def aiokafka_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the connection options of aiokafka's clients."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "security_protocol": kafka.security_protocol,
+        "retry_backoff_ms": 200,
+    }
+    if kafka.tls.enabled:
+        options["ssl_context"] = client_ssl_context(kafka.tls)
+    if kafka.sasl_mechanism:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    return options
+
+
+def kafka_python_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the connection options of kafka-python's clients; its default back-off resumes 40 s late."""
+    return {**aiokafka_options(kafka), "reconnect_backoff_max_ms": 1000}
+
+
+class Publisher:
+    """An asynchronous producer that waits for the broker instead of failing.
+
+    Parameters
+    ----------
+    kafka
+        The broker.
+    health
+        Where to say that the broker is waited for.
+    """
+
+    def __init__(self, kafka: KafkaSettings, health: Health) -> None:
+        self._kafka = kafka
+        self._health = health
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect, waiting for the broker as long as it takes."""
+        delay = 0.2
+        while self._producer is None:
+            producer = AIOKafkaProducer(
+                **aiokafka_options(self._kafka),
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=0,
+                max_request_size=_MAX_RECORD_BYTES,
+                request_timeout_ms=30_000,
+            )
+            try:
+                await producer.start()
+            except (KafkaError, OSError):
+                await producer.stop()
+                self._health.waiting_for(BROKER)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+            else:
+                self._producer = producer
+        self._health.served_by(BROKER)
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def publish(
+        self, topic: Topic, key: str, envelope: Envelope, event: Event, *, give_up_s: float | None = None
+    ) -> None:
+        """Publish an event and return once the broker has acknowledged it.
+
+        Parameters
+        ----------
+        topic
+            Where to.
+        key
+            Record key.
+        envelope
+            Its CloudEvents attributes.
+        event
+            Its value.
+        give_up_s
+            Seconds after which to give up; None waits for the broker as long as it takes.
+
+        Raises
+        ------
+        TransientError
+            If `give_up_s` passed.
+        """
+        await self.publish_raw(topic.name, key.encode(), encode(event), envelope.to_headers(), give_up_s=give_up_s)
+
+    async def publish_raw(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, give_up_s: float | None = None
+    ) -> None:
+        """Publish a record as it is. Raises as `publish`."""
+        loop = asyncio.get_running_loop()
+        start, delay = loop.time(), 0.2
+        while True:
+            await self.start()
+            try:
+                await self._require().send_and_wait(topic, value, key, headers=headers)
+            except (KafkaError, OSError) as error:
+                self._health.waiting_for(BROKER)
+                _log.warning("publish_failed", topic=topic, error=type(error).__name__)
+                if give_up_s is not None and loop.time() - start > give_up_s:
+                    msg = (
+                        f"Expected the broker to take a record of {topic}, got {type(error).__name__}; check the broker"
+                    )
+                    raise TransientError(msg, dependency=BROKER, everyone=True) from error
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5.0)
+            else:
+                self._health.served_by(BROKER)
+                return
+
+    def _require(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            msg = "Expected a started publisher, got a stopped one; call start() first"
+            raise RuntimeError(msg)
+        return self._producer
+
+
+async def read_topic(kafka: KafkaSettings, topic: Topic, *, follow: bool = False) -> AsyncIterator[ConsumerRecord]:
+    """Yield a topic's records from the beginning, without a consumer group.
+
+    Parameters
+    ----------
+    kafka
+        The broker.
+    topic
+        What to read.
+    follow
+        Whether to go on with records as they come; otherwise it ends at the end that it found at its start.
+
+    Raises
+    ------
+    TransientError
+        If the broker does not answer.
+    """
+    consumer = AIOKafkaConsumer(**aiokafka_options(kafka), auto_offset_reset="earliest", enable_auto_commit=False)
+    try:
+        await _started(consumer)
+        partitions = [
+            TopicPartition(topic.name, number)
+            for number in consumer.partitions_for_topic(topic.name) or range(topic.partitions)
+        ]
+        consumer.assign(partitions)
+        begin = await consumer.beginning_offsets(partitions)
+        ends = {part: end for part, end in (await consumer.end_offsets(partitions)).items() if end > begin[part]}
+        if not ends and not follow:
+            return
+        async for record in consumer:
+            yield record
+            part = TopicPartition(record.topic, record.partition)
+            if ends and await consumer.position(part) >= ends.get(part, 0):
+                ends.pop(part, None)
+            if not ends and not follow:
+                return
+    finally:
+        await consumer.stop()
+
+
+async def _started(consumer: AIOKafkaConsumer) -> None:
+    try:
+        await consumer.start()
+    except (KafkaError, OSError) as error:
+        msg = f"Expected an answer of the broker, got {type(error).__name__}; check that it runs and the kafka settings"
+        raise TransientError(msg, dependency=BROKER, everyone=True) from error

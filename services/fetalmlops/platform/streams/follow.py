@@ -1,0 +1,144 @@
+"""Follow mode: every copy reads all of a topic, without a group, and holds the last state of each key."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from fetalmlops.domain.contracts.codec import decode
+from fetalmlops.domain.contracts.envelope import Envelope
+from fetalmlops.domain.contracts.events import AlarmRaised, Event, Severity
+from fetalmlops.domain.contracts.identifiers import event_id
+from fetalmlops.domain.contracts.topics import ALARM_RAISED
+from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.platform.bus import BROKER, aiokafka_options
+from fetalmlops.platform.streams.stage import Delivery, Record
+from fetalmlops.platform.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiokafka import ConsumerRecord
+
+    from fetalmlops.domain.contracts.topics import Topic
+    from fetalmlops.platform.bus import Publisher
+    from fetalmlops.platform.service import Service
+
+__all__ = ["follow"]
+
+E = TypeVar("E", bound=Event)
+
+_POLL_MS = 500
+_log = get_logger(__name__)
+
+
+async def follow(
+    topic: Topic,
+    event_type: type[E],
+    apply: Callable[[Delivery[E]], Awaitable[None]],
+    service: Service,
+    publisher: Publisher,
+) -> None:
+    """Follow a topic until the process is asked to stop.
+
+    At the start it reads to the end that it finds and applies the last event of each key; from then on every event as it
+    comes. The process is not ready before. A bad event leaves the state as it was and raises an alarm; nothing is
+    committed or quarantined.
+
+    Parameters
+    ----------
+    topic
+        What to follow.
+    event_type
+        Type of its events.
+    apply
+        Takes an event into the state; a `FetalMLOpsError` from it raises an alarm.
+    service
+        The process.
+    publisher
+        For alarms.
+    """
+    waits = f"topic {topic.name}"
+    service.health.waiting_for(waits)
+    while not service.stopping.is_set():
+        consumer = AIOKafkaConsumer(
+            **aiokafka_options(service.settings.kafka), auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            service.health.served_by(BROKER)
+            await _Follower(topic, event_type, apply, service, publisher, consumer).run(waits)
+        except (KafkaError, OSError) as error:
+            service.health.waiting_for(BROKER)
+            _log.warning("follow_interrupted", topic=topic.name, error=type(error).__name__)
+            await asyncio.sleep(1.0)
+        finally:
+            await consumer.stop()
+
+
+class _Follower:
+    def __init__(
+        self,
+        topic: Topic,
+        event_type: type[E],
+        apply: Callable[[Delivery[E]], Awaitable[None]],
+        service: Service,
+        publisher: Publisher,
+        consumer: AIOKafkaConsumer,
+    ) -> None:
+        self._topic = topic
+        self._event_type = event_type
+        self._apply = apply
+        self._service = service
+        self._publisher = publisher
+        self._consumer = consumer
+
+    async def run(self, waits: str) -> None:
+        partitions = [TopicPartition(self._topic.name, number) for number in range(self._topic.partitions)]
+        self._consumer.assign(partitions)
+        ends = await self._consumer.end_offsets(partitions)
+        last: dict[bytes | None, ConsumerRecord] = {}
+        while not self._service.stopping.is_set() and await self._behind(ends):
+            for record in await self._poll():
+                last[record.key] = record
+        for record in last.values():
+            await self._take(record)
+        self._service.health.served_by(waits)
+        while not self._service.stopping.is_set():
+            for record in await self._poll():
+                await self._take(record)
+
+    async def _behind(self, ends: dict[TopicPartition, int]) -> bool:
+        return any([await self._consumer.position(part) < end for part, end in ends.items()])
+
+    async def _poll(self) -> list[ConsumerRecord]:
+        batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
+        return [record for records in batches.values() for record in records]
+
+    async def _take(self, record: ConsumerRecord) -> None:
+        raw = Record(record.topic, record.partition, record.offset, record.key, record.value, list(record.headers))
+        try:
+            envelope = Envelope.from_headers(raw.headers)
+            await self._apply(Delivery(raw, envelope, decode(self._event_type, raw.value)))
+            self._service.health.event_handled()
+        except FetalMLOpsError as error:
+            _log.exception("event_refused", topic=self._topic.name, offset=record.offset)
+            await self._alarm(raw, error)
+
+    async def _alarm(self, record: Record, error: FetalMLOpsError) -> None:
+        now = round(time.time() * 1000)
+        process = self._service.name
+        alarm = AlarmRaised(
+            process=process,
+            what=f"An event of {record.topic} (partition {record.partition}, offset {record.offset}) was refused: {error}",
+            severity=Severity.CRITICAL,
+            since=now,
+            remedy="Publish a corrected event; the state before it stays in force",
+        )
+        identity = event_id(process, "alarm", [record.topic, str(record.partition), str(record.offset)])
+        envelope = Envelope(id=identity, type=ALARM_RAISED.name, source=f"fetalmlops/{process}", time_ms=now)
+        await self._publisher.publish(ALARM_RAISED, process, envelope, alarm)
