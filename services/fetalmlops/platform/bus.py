@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fetalmlops.platform.health import Health
     from fetalmlops.platform.settings import KafkaSettings, TlsSettings
 
-__all__ = ["Publisher", "aiokafka_options", "client_ssl_context", "kafka_python_options", "read_topic"]
+__all__ = ["Publisher", "aiokafka_options", "client_ssl_context", "kafka_python_options", "read_record", "read_topic"]
 
 BROKER = "broker"
 """Name of the broker as a dependency."""
@@ -212,3 +212,28 @@ async def _started(consumer: AIOKafkaConsumer) -> None:
     except (KafkaError, OSError) as error:
         msg = f"Expected an answer of the broker, got {type(error).__name__}; check that it runs and the kafka settings"
         raise TransientError(msg, dependency=BROKER, everyone=True) from error
+
+
+async def read_record(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> ConsumerRecord | None:
+    """Return one record, or None if it has been deleted.
+
+    Raises
+    ------
+    TransientError
+        If the broker does not answer.
+    """
+    consumer = AIOKafkaConsumer(**aiokafka_options(kafka), enable_auto_commit=False, auto_offset_reset="earliest")
+    try:
+        await _started(consumer)
+        part = TopicPartition(topic, partition)
+        consumer.assign([part])
+        if (
+            offset < (await consumer.beginning_offsets([part]))[part]
+            or offset >= (await consumer.end_offsets([part]))[part]
+        ):
+            return None
+        consumer.seek(part, offset)
+        record: ConsumerRecord = await consumer.getone()
+        return record if record.offset == offset else None
+    finally:
+        await consumer.stop()

@@ -60,6 +60,7 @@ class ObjectStore:
     def __init__(self, zones: dict[Zone, LocalStore | S3Store], folders: dict[Zone, Path]) -> None:
         self._zones = zones
         self._folders = folders
+        self._synced: set[Path] = set()
 
     def put(self, uri: str, data: bytes | memoryview, media_type: str, *, durable: bool = True) -> ObjectRef:
         """Store an object that nobody overwrites; an equal one that is already there is left.
@@ -90,7 +91,7 @@ class ObjectStore:
                 if obstore.head(self._zones[zone], path)["size"] != len(data):
                     obstore.put(self._zones[zone], path, bytes(data), mode="overwrite")
             if durable and zone in self._folders:
-                _fsync(self._folders[zone], path)
+                self._fsync(zone, path)
         return ObjectRef(uri=uri, sha256=hashlib.sha256(data).hexdigest(), size=len(data), media_type=media_type)
 
     def put_file(self, uri: str, source: Path, media_type: str, *, sha256: str | None = None) -> ObjectRef:
@@ -120,7 +121,7 @@ class ObjectStore:
         with _translated(uri):
             if zone in self._folders:
                 _link(source, self._folders[zone] / path, size)
-                _fsync(self._folders[zone], path)
+                self._fsync(zone, path)
             else:
                 obstore.put(self._zones[zone], path, source)
         return ObjectRef(uri=uri, sha256=digest, size=size, media_type=media_type)
@@ -216,6 +217,17 @@ class ObjectStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
+    def _fsync(self, zone: Zone, path: str) -> None:
+        """Make an object's bytes and its entry in its folder durable, and once each folder on the way to it."""
+        root = self._folders[zone]
+        place = root / path
+        _fsync_path(place)
+        _fsync_path(place.parent)
+        for folder in list(place.parents)[1 : len(Path(path).parts)]:
+            if place.parent not in self._synced:
+                _fsync_path(folder)
+        self._synced.add(place.parent)
+
     def _resolve(self, uri: str) -> tuple[Zone, str]:
         name, _, path = uri.partition("/")
         if name not in self._zones or ".." in path.split("/"):
@@ -277,14 +289,12 @@ def _translated(uri: str) -> Iterator[None]:
         raise TransientError(msg, dependency="objects", everyone=True) from error
 
 
-def _fsync(root: Path, path: str) -> None:
-    place = root / path
-    for target in (place, *list(place.parents)[: len(Path(path).parts)]):
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _fsync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _link(source: Path, place: Path, size: int) -> None:

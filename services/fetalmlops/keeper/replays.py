@@ -1,0 +1,70 @@
+"""Replaying parked events with growing delay."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.domain.operations.ledger import Ledger, Place
+from fetalmlops.platform.quarantine import read_entry, replay
+from fetalmlops.platform.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.contracts.events import EventQuarantined, QuarantineResolved
+    from fetalmlops.platform.bus import Publisher
+    from fetalmlops.platform.objects import ObjectStore
+    from fetalmlops.platform.settings import Settings
+    from fetalmlops.platform.streams import Delivery
+
+__all__ = ["Replays"]
+
+_log = get_logger(__name__)
+
+
+class Replays:
+    """Keeps the ledger and replays what is due.
+
+    Parameters
+    ----------
+    settings
+        Broker and delays.
+    publisher
+        Where replays go.
+    objects
+        For originals that lie in the store.
+    """
+
+    def __init__(self, settings: Settings, publisher: Publisher, objects: ObjectStore) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._objects = objects
+        self.ledger = Ledger()
+
+    async def take_entry(self, delivery: Delivery[EventQuarantined]) -> None:
+        """Take an entry into the ledger."""
+        record = delivery.record
+        place = Place(record.topic, record.partition, record.offset)
+        self.ledger.add(delivery.event, place, delivery.envelope.time_ms)
+
+    async def take_resolution(self, delivery: Delivery[QuarantineResolved]) -> None:
+        """Close an entry of the ledger."""
+        self.ledger.resolve(delivery.event)
+
+    async def replay_due(self) -> int:
+        """Replay the parked events that are due; return how many."""
+        now = round(time.time() * 1000)
+        keeper = self._settings.keeper
+        count = 0
+        for item in list(self.ledger.due(now, keeper.replay_first_s, keeper.replay_last_s)):
+            self.ledger.replayed(item.entry.entry_id, now)
+            try:
+                await replay(await read_entry(self._settings.kafka, item), self._publisher, self._objects)
+            except FetalMLOpsError as error:
+                _log.warning("replay_failed", entry=item.entry.entry_id, error=str(error))
+                continue
+            _log.info(
+                "replayed", entry=item.entry.entry_id, stage=item.entry.stage, number=item.entry.replay_number + 1
+            )
+            count += 1
+        return count

@@ -1,0 +1,94 @@
+"""Acting on quarantine entries: read one whole, replay it, drop it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from fetalmlops.domain.contracts.codec import decode
+from fetalmlops.domain.contracts.envelope import Envelope
+from fetalmlops.domain.contracts.events import EventQuarantined, QuarantineOutcome, QuarantineResolved
+from fetalmlops.domain.contracts.identifiers import event_id
+from fetalmlops.domain.contracts.topics import EVENT_QUARANTINED, EVENT_QUARANTINED_PHI, QUARANTINE_RESOLVED
+from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.domain.operations.ledger import Ledger, Place
+from fetalmlops.platform.bus import read_record, read_topic
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.operations.ledger import OpenEntry
+    from fetalmlops.platform.bus import Publisher
+    from fetalmlops.platform.objects import ObjectStore
+    from fetalmlops.platform.settings import KafkaSettings
+
+__all__ = ["drop", "read_entry", "read_ledger", "replay"]
+
+
+async def read_ledger(kafka: KafkaSettings) -> Ledger:
+    """Read both quarantine topics and the resolutions to their present end.
+
+    Raises
+    ------
+    TransientError
+        If the broker does not answer.
+    """
+    ledger = Ledger()
+    async for record in read_topic(kafka, QUARANTINE_RESOLVED):
+        ledger.resolve(decode(QuarantineResolved, record.value))
+    for topic in (EVENT_QUARANTINED_PHI, EVENT_QUARANTINED):
+        async for record in read_topic(kafka, topic):
+            entry = decode(EventQuarantined, record.value)
+            ledger.add(entry, Place(record.topic, record.partition, record.offset), record.timestamp)
+    return ledger
+
+
+async def read_entry(kafka: KafkaSettings, item: OpenEntry) -> EventQuarantined:
+    """Read an entry whole: with its value and headers.
+
+    Raises
+    ------
+    FetalMLOpsError
+        If its record has been deleted by retention.
+    TransientError
+        If the broker does not answer.
+    """
+    record = await read_record(kafka, item.place.topic, item.place.partition, item.place.offset)
+    if record is None:
+        msg = f"Expected entry {item.entry.entry_id} on {item.place.topic}, got none: retention deleted it; drop the entry"
+        raise FetalMLOpsError(msg)
+    return decode(EventQuarantined, record.value)
+
+
+async def replay(entry: EventQuarantined, publisher: Publisher, objects: ObjectStore) -> None:
+    """Put the original back on its topic, for the one stage that refused it.
+
+    Raises
+    ------
+    FetalMLOpsError
+        If the entry is a twin: the original is in the other zone.
+    """
+    value = entry.value
+    if value is None and entry.value_ref is not None:
+        value = await asyncio.to_thread(objects.get, entry.value_ref)
+    if value is None:
+        msg = f"Expected entry {entry.entry_id} to hold its original, got a twin; replay it where the phi zone can be read"
+        raise FetalMLOpsError(msg)
+    headers = [(header.name, header.value) for header in entry.headers if not header.name.startswith("ce_replay")]
+    headers += [
+        ("ce_replayof", entry.entry_id.encode()),
+        ("ce_replaystage", entry.stage.encode()),
+        ("ce_replaynumber", str(entry.replay_number + 1).encode()),
+    ]
+    await publisher.publish_raw(entry.topic, entry.key.encode() or None, value, headers)
+
+
+async def drop(entry_id: str, actor: str, reason: str, publisher: Publisher) -> None:
+    """Close an entry without a replay: the instance gets no result. Who did it and why stays on record."""
+    resolution = QuarantineResolved(entry_id=entry_id, outcome=QuarantineOutcome.DROPPED, actor=actor, reason=reason)
+    envelope = Envelope(
+        id=event_id(entry_id, "resolved", ["dropped", actor]),
+        type=QUARANTINE_RESOLVED.name,
+        source="fetalmlops/cli",
+        time_ms=round(time.time() * 1000),
+    )
+    await publisher.publish(QUARANTINE_RESOLVED, entry_id, envelope, resolution)
