@@ -1,0 +1,132 @@
+"""``fetalmlops results``: the current results, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from fetalmlops.domain.contracts.codec import decode
+from fetalmlops.domain.contracts.envelope import Envelope
+from fetalmlops.domain.contracts.events import InstanceClassified
+from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
+from fetalmlops.domain.operations.results import CurrentResults
+from fetalmlops.platform.bus import read_topic
+from fetalmlops.platform.settings import load_settings
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
+
+    from fetalmlops.platform.settings import Settings
+
+__all__ = ["results"]
+
+_SHORT = 12
+_STYLES = {"accept": "green", "review": "yellow", "out_of_scope": "red", "not_applicable": "dim"}
+
+
+def results(
+    *,
+    study: Annotated[str, typer.Option(help="Only studies whose pseudonym begins with this.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with results as they come, until interrupted.")
+    ] = False,
+    expect: Annotated[int, typer.Option(min=0, help="Wait until so many results are current.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for --expect.")] = 60.0,
+    last: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 20,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line: the event and its ce_id.")
+    ] = False,
+) -> None:
+    """Show the current results: repeated and superseded ones are left out."""
+    view = _Json(study) if as_json else _LiveTable(study, last)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_watch(load_settings(), view, follow=follow or expect > 0, expect=expect, timeout=timeout))
+    view.close()
+    if expect and len(view.current) < expect:
+        Console(stderr=True).print(
+            f"Expected {expect} current results within {timeout:.0f} s, got {len(view.current)}; see fetalmlops status"
+        )
+        raise typer.Exit(1)
+
+
+async def _watch(settings: Settings, view: _View, *, follow: bool, expect: int, timeout: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout if expect else None):
+            async for record in read_topic(settings.kafka, INSTANCE_CLASSIFIED, follow=follow):
+                view.take(record)
+                if expect and len(view.current) >= expect:
+                    return
+
+
+class _View:
+    def __init__(self, study: str) -> None:
+        self.current = CurrentResults()
+        self._study = study
+
+    def take(self, record: ConsumerRecord) -> None:
+        result = decode(InstanceClassified, record.value)
+        event_id = Envelope.from_headers(record.headers).id
+        if result.context.study.startswith(self._study) and self.current.add(event_id, result):
+            self.show(event_id, result)
+
+    def show(self, event_id: str, result: InstanceClassified) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Leave the terminal as it should stay."""
+
+
+class _Json(_View):
+    def show(self, event_id: str, result: InstanceClassified) -> None:
+        typer.echo(msgspec.json.encode({"ce_id": event_id, **msgspec.to_builtins(result)}).decode())
+
+
+class _LiveTable(_View):
+    def __init__(self, study: str, last: int) -> None:
+        super().__init__(study)
+        self._last = last
+        self._live = Live(console=Console(), auto_refresh=False)
+        self._live.start()
+
+    def show(self, event_id: str, result: InstanceClassified) -> None:  # noqa: ARG002 - the table shows all that are current
+        self._live.update(_table(self.current, self._last), refresh=True)
+
+    def close(self) -> None:
+        self._live.update(_table(self.current, self._last), refresh=True)
+        self._live.stop()
+
+
+def _table(current: CurrentResults, last: int) -> Table:
+    rows = list(current)
+    table = Table(
+        title=f"{len(rows)} current results",
+        caption="demonstration model: not for clinical use" if _demonstration(rows) else None,
+    )
+    for column in ("study", "instance", "plane", "brain plane", "confidence", "decision", "why", "frame", "ms"):
+        table.add_column(column, justify="right" if column in {"confidence", "frame", "ms"} else "left", no_wrap=True)
+    for result in rows[-last:]:
+        table.add_row(
+            result.context.study[:_SHORT],
+            result.context.instance[:_SHORT],
+            result.plane or "",
+            (result.brain_plane or "") if result.plane == "brain" else "",
+            "" if result.confidence is None else f"{result.confidence:.3f}",
+            f"[{_STYLES.get(result.decision, '')}]{result.decision}[/]"
+            if result.decision in _STYLES
+            else str(result.decision),
+            ", ".join(result.reasons),
+            str(result.best_frame or ""),
+            f"{result.measured.since_arrival_ms:.0f}",
+        )
+    return table
+
+
+def _demonstration(rows: list[InstanceClassified]) -> bool:
+    return any(result.release_status == "demonstration" for result in rows)
