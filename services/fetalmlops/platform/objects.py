@@ -6,12 +6,13 @@ All methods block; asynchronous callers use a thread.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -25,7 +26,7 @@ from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.domain.errors import DigestMismatchError, ObjectMissingError, SettingsError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from fetalmlops.platform.settings import Settings
 
@@ -169,6 +170,16 @@ class ObjectStore:
             if _digest_file(place) != ref.sha256:
                 raise _mismatch(ref.uri)
             yield place
+
+    @asynccontextmanager
+    async def lend(self, ref: ObjectRef) -> AsyncIterator[Path]:
+        """Lend a verified object as `local` does, from an event loop."""
+        lent = self.local(ref)
+        place = await asyncio.to_thread(lent.__enter__)
+        try:
+            yield place
+        finally:
+            await asyncio.to_thread(lent.__exit__, None, None, None)
 
     def exists(self, uri: str) -> bool:
         """Return whether an object is there."""
