@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
+
+    from fetalmlops.platform.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +28,33 @@ def samples() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Settings]:
+    """A real broker with all topics and a real Valkey on free ports; ``settings.home`` is their state folder.
+
+    They serve the whole session: use keys and groups of your own, and read topics from where your test begins.
+    A process started with ``FETALMLOPS_HOME=settings.home`` reads the same settings.
+    """
+    from fetalmlops.platform.embedded import stop_servers
+
+    inherited = sorted(name for name in os.environ if name.startswith("FETALMLOPS_") and name != "FETALMLOPS_CACHE")
+    assert not inherited, f"settings in the environment would win over the fixture's: {', '.join(inherited)}"
+    home = Path(tempfile.mkdtemp(prefix="fetalmlops-test-"))
+    try:
+        yield _started(home)
+    finally:
+        stop_servers(home)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _started(home: Path) -> Settings:
+    from fetalmlops.platform.embedded import EmbeddedError, start_servers
+
+    try:
+        return start_servers(home)
+    except EmbeddedError as error:
+        if "fetalmlops setup" in str(error):
+            pytest.skip(f"the embedded broker is not set up: {error}")
+        raise
