@@ -127,6 +127,45 @@ class ObjectStore:
                 obstore.put(self._zones[zone], path, source)
         return ObjectRef(uri=uri, sha256=digest, size=size, media_type=media_type)
 
+    def add_file(self, uri: str, source: Path, media_type: str, *, sha256: str) -> ObjectRef | None:
+        """Store a file durably under a name that is to be new, linking it where `put_file` does.
+
+        Returns
+        -------
+        ObjectRef or None
+            None if the name was taken: what is there is durable too, and left as it is.
+
+        Raises
+        ------
+        StoreFullError
+            If the store has no room.
+        TransientError
+            If the store does not answer.
+        """
+        zone, path = self._resolve(uri)
+        size = source.stat().st_size
+        with _translated(uri):
+            added = self._add(zone, path, source)
+            if zone in self._folders:
+                self._fsync(zone, path)
+        return ObjectRef(uri=uri, sha256=sha256, size=size, media_type=media_type) if added else None
+
+    def describe(self, uri: str, media_type: str) -> ObjectRef:
+        """Return a reference to the object at a URI, as it is now.
+
+        Raises
+        ------
+        ObjectMissingError
+            If it is not there.
+        TransientError
+            If the store does not answer.
+        """
+        digest, size = hashlib.sha256(), 0
+        for chunk in self.stream(uri):
+            digest.update(chunk)
+            size += len(chunk)
+        return ObjectRef(uri=uri, sha256=digest.hexdigest(), size=size, media_type=media_type)
+
     def get(self, ref: ObjectRef) -> bytes:
         """Return an object's bytes.
 
@@ -149,6 +188,13 @@ class ObjectStore:
         zone, path = self._resolve(uri)
         with _translated(uri):
             return bytes(obstore.get(self._zones[zone], path).bytes())
+
+    def stream(self, uri: str) -> Iterator[bytes]:
+        """Yield the bytes at a URI, unverified, in chunks of about 1 MiB. Raises as `get`."""
+        zone, path = self._resolve(uri)
+        with _translated(uri):
+            for chunk in obstore.get(self._zones[zone], path).stream(min_chunk_size=_CHUNK):
+                yield bytes(chunk)
 
     @contextmanager
     def local(self, ref: ObjectRef) -> Iterator[Path]:
@@ -239,6 +285,16 @@ class ObjectStore:
                 _fsync_path(folder)
         self._synced.add(place.parent)
 
+    def _add(self, zone: Zone, path: str, source: Path) -> bool:
+        try:
+            if zone in self._folders:
+                _link_new(source, self._folders[zone] / path)
+            else:
+                obstore.put(self._zones[zone], path, source, mode="create")
+        except (FileExistsError, AlreadyExistsError):
+            return False
+        return True
+
     def _resolve(self, uri: str) -> tuple[Zone, str]:
         name, _, path = uri.partition("/")
         if name not in self._zones or ".." in path.split("/"):
@@ -319,6 +375,18 @@ def _link(source: Path, place: Path, size: int) -> None:
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
             raise
+        _copy(source, place)
+
+
+def _link_new(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, place)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
+            raise
+        if place.exists():
+            raise FileExistsError(errno.EEXIST, "taken") from None
         _copy(source, place)
 
 
