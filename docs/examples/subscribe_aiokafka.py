@@ -16,7 +16,11 @@ TOPIC = "results.instance.classified.v1"
 
 async def subscribe(bootstrap_servers: str, group: str, stop_after: float | None) -> None:
     consumer = AIOKafkaConsumer(
-        TOPIC, bootstrap_servers=bootstrap_servers, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
+        TOPIC,
+        bootstrap_servers=bootstrap_servers,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
     )
     await consumer.start()
     seen: set[str] = set()
@@ -31,8 +35,18 @@ async def subscribe(bootstrap_servers: str, group: str, stop_after: float | None
                 if result.get("supersedes"):
                     withdrawn.add(result["supersedes"])
                 if event_id not in withdrawn:
-                    print(json.dumps({"ce_id": event_id, "supersedes": result.get("supersedes"), "decision": result["decision"],
-                                      "plane": result.get("plane"), "content_id": result["content_id"]}), flush=True)
+                    print(
+                        json.dumps(
+                            {
+                                "ce_id": event_id,
+                                "supersedes": result.get("supersedes"),
+                                "decision": result["decision"],
+                                "plane": result.get("plane"),
+                                "content_id": result["content_id"],
+                            }
+                        ),
+                        flush=True,
+                    )
             await consumer.commit()
     except TimeoutError:
         pass

@@ -55,8 +55,18 @@ def main() -> None:
                 event_id = dict(record.headers)["ce_id"].decode()
                 result = json.loads(record.value)
                 if result["role"] == "champion" and results.apply(event_id, result):
-                    print(json.dumps({"ce_id": event_id, "supersedes": result.get("supersedes"), "decision": result["decision"],
-                                      "plane": result.get("plane"), "content_id": result["content_id"]}), flush=True)
+                    print(
+                        json.dumps(
+                            {
+                                "ce_id": event_id,
+                                "supersedes": result.get("supersedes"),
+                                "decision": result["decision"],
+                                "plane": result.get("plane"),
+                                "content_id": result["content_id"],
+                            }
+                        ),
+                        flush=True,
+                    )
         # Only what has been dealt with is committed: after a crash some results come again, and are recognised.
         consumer.commit()
     consumer.close()
