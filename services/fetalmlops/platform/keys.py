@@ -158,7 +158,7 @@ def make_missing_keys(settings: Settings) -> list[Path]:
         vault_key_file(settings): _new_vault_ring,
     }
     # Nothing is encrypted or derived with the password: unlike a key it can be made anew at any time.
-    makers = {**keys, valkey_password_file(settings): lambda: secrets.token_urlsafe(32)}
+    makers: dict[Path, Callable[[], str]] = {**keys, valkey_password_file(settings): lambda: secrets.token_urlsafe(32)}
     missing = [path for path in makers if not path.exists()]
     if missing and not settings.provision_keys:
         raise SettingsError(_missing(missing[0]))

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
-import shlex
 import stat
 import subprocess
 import sys
@@ -24,7 +22,7 @@ import psutil
 
 from fetalmlops.platform.embedded.errors import EmbeddedError
 from fetalmlops.platform.embedded.files import make_folder, write_file
-from fetalmlops.platform.embedded.programs import Group
+from fetalmlops.platform.embedded.supervisord import supervisor_log, supervisord_configuration
 
 if TYPE_CHECKING:
     import signal
@@ -44,48 +42,6 @@ _START_S = 15.0
 _NOT_RUNNING = 70
 _ALREADY_STARTED = 60
 
-_HEAD = """\
-; Written by `fetalmlops up`.
-[supervisord]
-identifier=fetalmlops
-logfile={log}
-logfile_maxbytes=10MB
-logfile_backups=2
-loglevel=info
-pidfile={pid}
-childlogdir={logs}
-directory={home}
-umask=077
-nocleanup=true
-strip_ansi=true
-{user}
-[unix_http_server]
-file={socket}
-chmod=0700
-
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-
-# startsecs: a process that dies earlier is restarted with a delay that grows by a second each time, later ones at once.
-# Only a killed process takes its group with it: on SIGTERM a service ends its own children when their work is done.
-_PROGRAM = """
-[program:{name}]
-command={command}
-environment={environment}
-autostart=false
-autorestart=true
-startsecs=5
-startretries=1000000
-stopwaitsecs={stop}
-stopasgroup=false
-killasgroup=true
-redirect_stderr=true
-stdout_logfile={log}
-stdout_logfile_maxbytes=10MB
-stdout_logfile_backups=3
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessState:
@@ -95,6 +51,8 @@ class ProcessState:
     ----------
     name
         Name of the process.
+    group
+        With what it starts and stops.
     state
         The supervisor's word: ``RUNNING``, ``STARTING``, ``BACKOFF``, ``STOPPED``, ``EXITED``, ``FATAL``.
     pid
@@ -104,9 +62,15 @@ class ProcessState:
     """
 
     name: str
+    group: str
     state: str
     pid: int
     started_s: int
+
+    @property
+    def full_name(self) -> str:
+        """The supervisor's name for it."""
+        return f"{self.group}:{self.name}"
 
     @property
     def alive(self) -> bool:
@@ -132,7 +96,7 @@ class Supervisor:
     @property
     def log(self) -> Path:
         """The supervisor's own log: every start and end of a process."""
-        return self._layout.log("supervisord")
+        return supervisor_log(self._layout)
 
     def is_running(self) -> bool:
         """Return whether the supervisor answers."""
@@ -152,7 +116,8 @@ class Supervisor:
         """
         make_folder(self._socket.parent)
         _check_private(self._socket.parent)
-        write_file(self._configuration, self._configuration_text(programs))
+        text = supervisord_configuration(self._layout, programs, socket=self._socket, pid_file=self._pid_file)
+        write_file(self._configuration, text)
         environment = {
             **os.environ,
             "FETALMLOPS_HOME": str(self._layout.home),
@@ -175,7 +140,11 @@ class Supervisor:
         """Return the state of each process by name."""
         return {
             info["name"]: ProcessState(
-                name=info["name"], state=info["statename"], pid=info["pid"], started_s=info["start"]
+                name=info["name"],
+                group=info["group"],
+                state=info["statename"],
+                pid=info["pid"],
+                started_s=info["start"],
             )
             for info in self._call("getAllProcessInfo")
         }
@@ -189,17 +158,18 @@ class Supervisor:
             The names of those that did not run.
         """
         states = self.states()
-        idle = [name for name in names if name in states and not states[name].alive]
-        for name in idle:
-            if states[name].state == "BACKOFF":
-                self._tolerate(_NOT_RUNNING, "stopProcess", self._full_name(name))
-            self._tolerate(_ALREADY_STARTED, "startProcess", self._full_name(name), False)
-        return idle
+        idle = [states[name] for name in names if name in states and not states[name].alive]
+        for process in idle:
+            if process.state == "BACKOFF":
+                self._tolerate(_NOT_RUNNING, "stopProcess", process.full_name)
+            self._tolerate(_ALREADY_STARTED, "startProcess", process.full_name, False)
+        return [process.name for process in idle]
 
     def stop(self, names: Iterable[str]) -> None:
         """Stop processes and wait for their end."""
+        states = self.states()
         for name in names:
-            self._tolerate(_NOT_RUNNING, "stopProcess", self._full_name(name))
+            self._tolerate(_NOT_RUNNING, "stopProcess", states[name].full_name)
 
     def shut_down(self, timeout_s: float) -> None:
         """Stop the services, then the servers, then the supervisor itself.
@@ -232,31 +202,6 @@ class Supervisor:
         """Send a signal to a supervisor that does not answer."""
         if (pid := self.pid()) is not None:
             os.kill(pid, number)
-
-    def _configuration_text(self, programs: Sequence[Program]) -> str:
-        places = {"log": self.log, "pid": self._pid_file, "logs": self._layout.logs, "home": self._layout.home}
-        values = {name: _value(str(path)) for name, path in {**places, "socket": self._socket}.items()}
-        # supervisord takes running as root for a mistake unless it is told so.
-        parts = [_HEAD.format(**values, user="user=root\n" if os.geteuid() == 0 else "")]
-        for program in programs:
-            pairs = {**program.environment, "FETALMLOPS_PROCESS": program.name}
-            parts.append(
-                _PROGRAM.format(
-                    name=program.name,
-                    command=_value(shlex.join(program.command)),
-                    environment=",".join(f'{name}="{_value(value)}"' for name, value in pairs.items()),
-                    stop=program.stop_s,
-                    log=_value(str(self._layout.log(program.name))),
-                )
-            )
-        # supervisord stops one group after the other, the last priority first.
-        for priority, group in enumerate(Group, start=1):
-            if members := [program.name for program in programs if program.group is group]:
-                parts.append(f"\n[group:{group}]\nprograms={','.join(members)}\npriority={priority}\n")
-        return "".join(parts)
-
-    def _full_name(self, name: str) -> str:
-        return next(f"{info['group']}:{name}" for info in self._call("getAllProcessInfo") if info["name"] == name)
 
     def _tolerate(self, fault: int, method: str, *arguments: object) -> None:
         try:
@@ -295,14 +240,6 @@ def _check_private(folder: Path) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         msg = f"Expected {folder} to be a private folder of this user, got another one; remove it"
         raise EmbeddedError(msg)
-
-
-def _value(text: str) -> str:
-    """Write a value of supervisord's configuration, in which a percent sign expands and some characters end it."""
-    if re.search(r'["\n\r]|\s[;#]', text):
-        msg = "Expected a path without quotation marks, line breaks, ' ;' and ' #', got one; choose another FETALMLOPS_HOME"
-        raise EmbeddedError(msg)
-    return text.replace("%", "%%")
 
 
 def _is_alive(pid: int) -> bool:

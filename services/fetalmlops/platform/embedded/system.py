@@ -149,10 +149,9 @@ class EmbeddedSystem:
         pending = [name for name in names if name in configuration.programs]
         if not pending:
             return
-        self.supervisor.start(pending)
-        for name in pending:
-            report(name, "starting")
         before = read_journal(self.supervisor.log).starts
+        for name in self.supervisor.start(pending):
+            report(name, "starting")
         deadline = time.monotonic() + _READY_S
         waiting: dict[str, tuple[str, ...]] = {}
         while pending:
@@ -172,9 +171,9 @@ class EmbeddedSystem:
     def _check_deaths(self, names: Iterable[str], before: Mapping[str, int]) -> None:
         journal = read_journal(self.supervisor.log)
         for name in names:
-            deaths = journal.starts.get(name, 0) - before.get(name, 0)
+            deaths = journal.starts.get(name, 0) - before.get(name, 0) - 1
             how = journal.endings.get(name, "")
-            if deaths >= _DEATHS or (deaths and how == _EXIT_CONFIGURATION):
+            if deaths >= _DEATHS or (deaths > 0 and how == _EXIT_CONFIGURATION):
                 words = "\n  ".join(last_lines(self.layout.log(name), 5))
                 msg = (
                     f"Expected {name} to stay up, got one that keeps ending ({how}); its last words:\n  {words}\n"

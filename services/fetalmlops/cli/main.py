@@ -1,0 +1,76 @@
+"""The command ``fetalmlops``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from fetalmlops import __version__
+from fetalmlops.cli.lazy import LazyCommand, LazyGroup
+
+__all__ = ["COMMANDS", "app"]
+
+_RUN = "Run the system"
+_USE = "Send studies and see results"
+_OPERATE = "Operate it"
+_BUILD = "Build on it"
+
+COMMANDS = {
+    "setup": LazyCommand("fetalmlops.cli.system:setup", "Download what is needed, once.", _RUN),
+    "up": LazyCommand(
+        "fetalmlops.cli.system:up", "Start everything on this machine, and wait until it is ready.", _RUN
+    ),
+    "down": LazyCommand("fetalmlops.cli.system:down", "Stop everything.", _RUN),
+    "status": LazyCommand("fetalmlops.cli.watch:status", "Show how every process fares.", _RUN),
+    "logs": LazyCommand("fetalmlops.cli.watch:logs", "Show the logs.", _RUN),
+    "doctor": LazyCommand("fetalmlops.cli.watch:doctor", "Say in plain words what is wrong with this machine.", _RUN),
+    "simulate": LazyCommand("fetalmlops.cli.simulate:simulate", "Make simulated studies, and send them.", _USE),
+    "send": LazyCommand("fetalmlops.cli.send:send", "Send DICOM files by C-STORE.", _USE),
+    "results": LazyCommand("fetalmlops.cli.results:results", "Show the current results.", _USE),
+    "trace": LazyCommand("fetalmlops.cli.trace:trace", "Show an instance's way through the stages.", _USE),
+    "quarantine": LazyCommand("fetalmlops.cli.quarantine:app", "See, replay and drop what a stage refused.", _OPERATE),
+    "sources": LazyCommand("fetalmlops.cli.sources:app", "List, add and test the systems that may send.", _OPERATE),
+    "provision": LazyCommand(
+        "fetalmlops.cli.provision:provision", "Make the topics, and put a model in place.", _OPERATE
+    ),
+    "retention": LazyCommand("fetalmlops.cli.retention:retention", "Delete what is past its lifetime.", _OPERATE),
+    "schemas": LazyCommand("fetalmlops.cli.schemas:schemas", "Write the JSON Schemas of the events.", _BUILD),
+}
+"""Name to command. A command is a function with its options, or a `typer.Typer`, imported when it is run."""
+
+
+class _Group(LazyGroup):
+    table = COMMANDS
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    home: Annotated[
+        Path | None, typer.Option(help="State folder; default: FETALMLOPS_HOME, or .fetalmlops here.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,  # noqa: ARG001
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """MLOps for fetal ultrasound: from C-STORE to a calibrated, explained, traceable result."""
+    if home is not None:
+        os.environ["FETALMLOPS_HOME"] = str(home)
