@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import shutil
 import time
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
@@ -108,9 +106,10 @@ def _known(names: list[str] | None) -> tuple[str, ...]:
 
 def _provide_model(settings: Settings) -> None:
     """Promote the bundled model where none serves yet."""
-    with contextlib.suppress(ModuleNotFoundError):
-        module = importlib.import_module("fetalmlops.cli.provision")
-        module.provide_model(settings)
+    # Imported late: it brings the object store, of which `setup` and `down` have no need.
+    from fetalmlops.cli.provision import provide_model
+
+    provide_model(settings)
 
 
 def _print_address(settings: Settings) -> None:
