@@ -1,0 +1,305 @@
+"""The inference service over real gRPC, in one process with its client."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from fetalmlops.domain.contracts.planes import PLANES, Decision, ReleaseStatus
+from fetalmlops.domain.errors import ContractError, PermanentError, TransientError
+from fetalmlops.domain.models.classify import classify, explain
+from fetalmlops.domain.models.manifest import decode_manifest
+from fetalmlops.domain.models.prepare import prepare
+from fetalmlops.platform.engines.openvino import OpenVinoEngine
+from fetalmlops.platform.grpc_channels import PUSHBACK_KEY, REASON_KEY
+from fetalmlops.platform.inference_client import InferenceClient
+from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
+from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fetalmlops.domain.models.bundle import Bundle
+    from fetalmlops.domain.models.engine import EngineOutput
+
+
+class SlowEngine(OpenVinoEngine):
+    """OpenVINO that takes its time, and can fail; its first run, the check at loading, is quick."""
+
+    def __init__(self, bundle: Bundle, seconds: float = 0.0) -> None:
+        super().__init__(bundle)
+        self.seconds = seconds
+        self.fail = False
+        self.batches: list[int] = []
+        self.checked = False
+        self.began = threading.Event()
+
+    def infer(self, batch: np.ndarray) -> EngineOutput:
+        if self.checked:
+            self.batches.append(len(batch))
+            self.began.set()
+            time.sleep(self.seconds)
+            if self.fail:
+                raise RuntimeError
+        self.checked = True
+        return super().infer(batch)
+
+
+async def test_the_answer_is_what_the_domain_says(serving: Callable, bundle: Bundle, frames: np.ndarray) -> None:
+    async with serving() as (_, target), InferenceClient(target) as client:
+        result = await client.classify([frames[1:2]], [7])
+    prepared = prepare(frames[1:2], bundle.manifest.input)
+    output = OpenVinoEngine(bundle).infer(prepared.batch)
+    expected = classify(bundle, output, prepared.contrast, prepared.sharpness)
+    assert list(result.probabilities) == list(PLANES)
+    np.testing.assert_allclose(list(result.probabilities.values()), expected.probabilities, atol=1e-6)
+    np.testing.assert_allclose(list(result.brain_probabilities.values()), expected.brain_probabilities, atol=1e-6)
+    assert (result.plane, result.best_frame, result.decision) == (expected.plane, 7, expected.verdict.decision)
+    assert result.ood_score == pytest.approx(expected.ood_score, rel=1e-4)
+    np.testing.assert_allclose(result.embedding, output.embedding[0], atol=1e-5)
+    np.testing.assert_allclose(result.explanation, explain(bundle, output, expected, *frames.shape[1:]), atol=1e-4)
+    assert result.model.bundle_digest == bundle.digest
+    assert result.model.release_status is ReleaseStatus.DEMONSTRATION
+    assert result.inference_ms > 0
+
+
+async def test_a_cine_of_64_frames_gives_one_result(serving: Callable, frames: np.ndarray) -> None:
+    cine = np.repeat(frames[:2], 32, axis=0)
+    numbers = [*range(10, 138, 2)]
+    async with serving() as (_, target), InferenceClient(target) as client:
+        result = await client.classify([cine[:50], cine[50:]], numbers)
+        single = await client.classify([cine[:1]], [10])
+    assert result.best_frame in numbers
+    assert result.explanation is not None
+    assert result.explanation.shape == single.explanation.shape
+
+
+async def test_noise_is_out_of_scope(serving: Callable) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1, 300, 400), dtype=np.uint8)
+    async with serving() as (_, target), InferenceClient(target) as client:
+        result = await client.classify([noise], [1], want_embedding=False, want_explanation=False)
+    assert result.decision is Decision.OUT_OF_SCOPE
+    assert "ood" in result.reasons
+    assert result.embedding is None
+    assert result.explanation is None
+
+
+async def test_metadata_tells_what_serves(serving: Callable, bundle: Bundle) -> None:
+    async with serving() as (_, target), InferenceClient(target) as client:
+        metadata = await client.metadata()
+    assert metadata.model.bundle_digest == bundle.digest
+    assert decode_manifest(metadata.manifest) == bundle.manifest
+
+
+async def test_calls_share_runs_of_the_engine(serving: Callable, bundle: Bundle, frames: np.ndarray) -> None:
+    engine = SlowEngine(bundle, 0.05)
+    async with serving(build_engine=lambda _: engine) as (_, target), InferenceClient(target) as client:
+        results = await asyncio.gather(*(client.classify([frames[:1]], [1]) for _ in range(12)))
+    assert len({tuple(result.probabilities.values()) for result in results}) == 1
+    assert sum(engine.batches) == 12
+    assert len(engine.batches) < 6
+
+
+@pytest.mark.parametrize(
+    ("chunks", "numbers", "reason"),
+    [
+        ([], [], "no-frames"),
+        ([np.zeros((2, 100, 100), np.uint8)], [2, 1], "frame-numbers"),
+        ([np.zeros((1, 100, 100), np.uint8), np.zeros((1, 100, 101), np.uint8)], [1, 2], "frame-size"),
+        ([np.zeros((1, 600, 100), np.uint8)], [1], "frame-size"),
+        ([np.zeros((2, 100, 100), np.uint8)], [1], "pixels"),
+        ([np.zeros((65, 20, 20), np.uint8)], [*range(1, 66)], "frame-count"),
+    ],
+)
+async def test_frames_against_the_contract_are_permanent_errors(
+    serving: Callable, chunks: list[np.ndarray], numbers: list[int], reason: str
+) -> None:
+    async with serving() as (_, target), InferenceClient(target) as client:
+        with pytest.raises(PermanentError) as caught:
+            await client.classify(chunks, numbers)
+    assert caught.value.reason == reason
+
+
+async def raw_status(target: str, *requests: pb.ClassifyRequest) -> tuple[grpc.StatusCode, dict[str, str]]:
+    async with grpc.aio.insecure_channel(target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await pb_grpc.InferenceServiceStub(channel).Classify(iter(requests), timeout=5)
+    return caught.value.code(), dict(caught.value.trailing_metadata())
+
+
+async def test_messages_in_the_wrong_order_are_refused(serving: Callable) -> None:
+    options = pb.ClassifyRequest(options=pb.ClassifyOptions())
+    async with serving() as (_, target):
+        for requests in ([], [pb.ClassifyRequest(frames=pb.FrameChunk())], [options, options], [pb.ClassifyRequest()]):
+            status, trailers = await raw_status(target, *requests)
+            assert (status, trailers[REASON_KEY]) == (grpc.StatusCode.INVALID_ARGUMENT, "message-order")
+
+
+async def test_another_bundle_or_other_labels_are_a_failed_precondition(serving: Callable, frames: np.ndarray) -> None:
+    async with serving() as (_, target), InferenceClient(target) as client:
+        for options, reason in [
+            (pb.ClassifyOptions(bundle_digest="0" * 64), "bundle-digest"),
+            (pb.ClassifyOptions(plane_labels=["brain", "femur"]), "labels"),
+        ]:
+            status, trailers = await raw_status(target, pb.ClassifyRequest(options=options))
+            assert (status, trailers[REASON_KEY]) == (grpc.StatusCode.FAILED_PRECONDITION, reason)
+        with pytest.raises(TransientError) as caught:
+            await client.classify([frames[:1]], [1], bundle_digest="0" * 64)
+    assert not caught.value.everyone
+
+
+async def test_without_a_model_it_is_unavailable_for_everyone(serving: Callable, frames: np.ndarray) -> None:
+    async with serving(served=None) as (_, target), InferenceClient(target) as client:
+        with pytest.raises(TransientError) as caught:
+            await client.classify([frames[:1]], [1])
+        assert caught.value.everyone
+        with pytest.raises(TransientError):
+            await client.metadata()
+
+
+async def test_a_service_that_is_away_is_away_for_everyone_and_found_when_back(
+    serving: Callable, frames: np.ndarray
+) -> None:
+    async with serving() as (_, target), InferenceClient(target) as client:
+        await client.classify([frames[:1]], [1])
+        port = target.rpartition(":")[2]
+    async with InferenceClient(target) as client:
+        with pytest.raises(TransientError) as caught:
+            await client.classify([frames[:1]], [1])
+        assert caught.value.everyone
+        async with serving(port=int(port)), asyncio.timeout(5):
+            while True:
+                try:
+                    await client.classify([frames[:1]], [1])
+                    break
+                except TransientError:
+                    await asyncio.sleep(0.1)
+
+
+async def test_overload_is_told_with_a_time_to_come_back(serving: Callable, bundle: Bundle, frames: np.ndarray) -> None:
+    engine = SlowEngine(bundle, 0.3)
+    options = {"build_engine": lambda _: engine, "queue_frames": 4, "max_batch": 2, "batch_wait_ms": 0}
+    async with serving(**options) as (host, target), InferenceClient(target) as client:
+        await client.classify([frames[:1]], [1])
+        calls = [asyncio.create_task(client.classify([frames[:2]], [1, 2])) for _ in range(3)]
+        async with asyncio.timeout(5):
+            while host.current.batcher.frames_waiting < 4:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+        pixels = frames[:1].tobytes()
+        chunk = pb.FrameChunk(
+            rows=frames.shape[1],
+            columns=frames.shape[2],
+            frame_numbers=[1],
+            pixels=pixels,
+            sha256=hashlib.sha256(pixels).digest(),
+        )
+        requests = [pb.ClassifyRequest(options=pb.ClassifyOptions()), pb.ClassifyRequest(frames=chunk)]
+        status, trailers = await raw_status(target, *requests)
+        assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 0 < int(trailers[PUSHBACK_KEY]) < 5000
+        with pytest.raises(TransientError) as caught:
+            await client.classify(iter([frames[:1]]), [1])
+        assert caught.value.everyone
+        assert (await client.classify([frames[:1]], [1])).best_frame == 1
+        await asyncio.gather(*calls)
+
+
+async def test_work_past_its_deadline_or_cancelled_never_reaches_the_engine(
+    serving: Callable, bundle: Bundle, frames: np.ndarray
+) -> None:
+    engine = SlowEngine(bundle, 0.5)
+    options = {"build_engine": lambda _: engine, "batch_wait_ms": 0}
+    async with serving(**options) as (_, target), InferenceClient(target) as client:
+        first = asyncio.create_task(client.classify([frames[:1]], [1]))
+        await asyncio.to_thread(engine.began.wait, 5)
+        cancelled = asyncio.create_task(client.classify([frames[:3]], [1, 2, 3]))
+        with pytest.raises(TransientError) as caught:
+            await client.classify([frames[:2]], [1, 2], timeout=0.2)
+        assert not caught.value.everyone
+        cancelled.cancel()
+        await first
+        await client.classify([frames[:1]], [1])
+    assert engine.batches == [1, 1]
+
+
+async def test_a_failing_engine_fails_the_call_and_not_the_service(
+    serving: Callable, bundle: Bundle, frames: np.ndarray
+) -> None:
+    engine = SlowEngine(bundle)
+    async with serving(build_engine=lambda _: engine) as (_, target), InferenceClient(target) as client:
+        engine.fail = True
+        with pytest.raises(TransientError, match="INTERNAL") as caught:
+            await client.classify([frames[:1]], [1])
+        assert not caught.value.everyone
+        engine.fail = False
+        await client.classify([frames[:1]], [1])
+
+
+async def test_an_error_of_the_callers_own_frames_stays_the_callers(serving: Callable, frames: np.ndarray) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield frames[:1]
+        raise OSError
+
+    async with serving() as (_, target), InferenceClient(target) as client:
+        with pytest.raises(OSError):  # noqa: PT011 - the caller's own error, unchanged
+            await client.classify(broken(), [1, 2])
+        await client.classify([frames[:1]], [1])
+
+
+async def test_a_swap_under_load_fails_no_call(
+    serving: Callable, bundle: Bundle, other_bundle: Bundle, frames: np.ndarray
+) -> None:
+    digests: list[str] = []
+
+    async def ask(client: InferenceClient) -> None:
+        results = [await client.classify([frames], [1, 2, 3, 4]) for _ in range(25)]
+        digests.extend(result.model.bundle_digest for result in results)
+
+    async with serving() as (host, target), InferenceClient(target) as client:
+        asking = [asyncio.create_task(ask(client)) for _ in range(4)]
+        await asyncio.sleep(0.15)
+        await host.swap(other_bundle)
+        await asyncio.gather(*asking)
+        assert (await client.metadata()).model.version == "9.9.9"
+    assert len(digests) == 100
+    assert set(digests) == {bundle.digest, other_bundle.digest}
+
+
+async def test_a_bundle_that_fails_its_check_leaves_the_old_one_serving(
+    serving: Callable, bundle: Bundle, other_bundle: Bundle, frames: np.ndarray
+) -> None:
+    class Wrong(OpenVinoEngine):
+        def infer(self, batch: np.ndarray) -> EngineOutput:
+            return super().infer(batch[::-1])
+
+    def build(chosen: Bundle) -> OpenVinoEngine:
+        return OpenVinoEngine(chosen) if chosen.digest == bundle.digest else Wrong(chosen)
+
+    async with serving(build_engine=build) as (host, target), InferenceClient(target) as client:
+        with pytest.raises(ContractError):
+            await host.swap(other_bundle)
+        assert (await client.classify([frames[:1]], [1])).model.bundle_digest == bundle.digest
+
+
+async def test_standard_health_and_reflection(serving: Callable, bundle: Bundle) -> None:
+    service = "fetalmlops.rpc.inference.v1.InferenceService"
+    states = health_pb2.HealthCheckResponse
+    for served, expected in [(None, states.NOT_SERVING), (bundle, states.SERVING)]:
+        async with serving(served=served) as (_, target), grpc.aio.insecure_channel(target) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for name in ("", service):
+                assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == expected
+            request = reflection_pb2.ServerReflectionRequest(list_services="")
+            call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
+            async for response in call:
+                assert service in {each.name for each in response.list_services_response.service}
+                break

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from fetalmlops.domain.models.engine import EngineOutput
+from fetalmlops.inference.batching import Batcher, OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class CountingEngine:
+    """Answers each frame with its first pixel, notes its batches, and can be held."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.free = threading.Event()
+        self.free.set()
+        self.began = threading.Event()
+
+    def infer(self, frames: np.ndarray) -> EngineOutput:
+        self.batches.append(len(frames))
+        self.began.set()
+        assert self.free.wait(10)
+        if (frames < 0).any():
+            msg = "a negative frame"
+            raise RuntimeError(msg)
+        values = frames[:, :1, 0].astype(np.float32)
+        return EngineOutput(values, values, values, values, values[:, :, None, None])
+
+
+def frames(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None, None] * np.ones((2, 2), np.float32)
+
+
+def batcher(engine: CountingEngine, *, wait_s: float = 0.0, max_batch: int = 4, queue_frames: int = 8) -> Batcher:
+    return Batcher(engine.infer, max_batch=max_batch, wait_s=wait_s, queue_frames=queue_frames)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+def test_every_call_gets_the_answers_to_its_own_frames() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine, queue_frames=1000)
+        calls = [frames(*range(10 * call, 10 * call + 1 + call % 6)) for call in range(40)]
+        answers = await asyncio.gather(*(queue.infer(call) for call in calls))
+        for call, answer in zip(calls, answers, strict=True):
+            np.testing.assert_array_equal(answer.logits[:, 0], call[:, 0, 0])
+        assert max(engine.batches) <= 4
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_frames_that_arrive_while_the_engine_runs_share_its_next_run() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine)
+        engine.free.clear()
+        first = asyncio.create_task(queue.infer(frames(0)))
+        await until(engine.began.is_set)
+        rest = [asyncio.create_task(queue.infer(frames(value))) for value in (1, 2, 3)]
+        await until(lambda: queue.frames_waiting == 3)
+        engine.free.set()
+        await asyncio.gather(first, *rest)
+        assert engine.batches == [1, 3]
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_free_engine_waits_only_as_long_as_it_is_told_to() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine, wait_s=0.2)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        first = asyncio.create_task(queue.infer(frames(0)))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first, queue.infer(frames(1)))
+        assert 0.15 < loop.time() - started < 2
+        assert engine.batches == [2]
+        started = loop.time()
+        await queue.infer(frames(1, 2, 3, 4))
+        assert loop.time() - started < 0.15
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_whose_caller_has_gone_never_reaches_the_engine() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine)
+        engine.free.clear()
+        first = asyncio.create_task(queue.infer(frames(0)))
+        await until(engine.began.is_set)
+        gone = asyncio.create_task(queue.infer(frames(1, 1)))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await queue.infer(frames(2))
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        stays = asyncio.create_task(queue.infer(frames(3)))
+        await asyncio.sleep(0)
+        engine.free.set()
+        await asyncio.gather(first, stays)
+        assert engine.batches == [1, 1]
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine)
+        await queue.infer(frames(0))
+        engine.began.clear()
+        engine.free.clear()
+        running = asyncio.create_task(queue.infer(frames(0)))
+        await until(engine.began.is_set)
+        waiting = [asyncio.create_task(queue.infer(frames(*range(4)))) for _ in range(2)]
+        await until(lambda: queue.frames_waiting == 8)
+        with pytest.raises(OverloadedError) as caught:
+            await queue.infer(frames(9))
+        assert caught.value.retry_after_s > 0
+        assert queue.frames_waiting == 8
+        engine.free.set()
+        await asyncio.gather(running, *waiting)
+        await queue.infer(frames(9))
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_error_of_the_engine_ends_its_batch_and_no_other() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine)
+        with pytest.raises(RuntimeError, match="negative"):
+            await queue.infer(frames(-1))
+        assert (await queue.infer(frames(5))).logits.tolist() == [[5]]
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_closing_finishes_what_waits() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = batcher(engine)
+        engine.free.clear()
+        calls = [asyncio.create_task(queue.infer(frames(value))) for value in range(6)]
+        await until(engine.began.is_set)
+        closing = asyncio.create_task(queue.close())
+        await asyncio.sleep(0.01)
+        engine.free.set()
+        await closing
+        answers = await asyncio.gather(*calls)
+        assert [answer.logits[0, 0] for answer in answers] == [0, 1, 2, 3, 4, 5]
+
+    asyncio.run(scenario())
