@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from fetalmlops.domain.errors import ContractError
 from fetalmlops.domain.simulation.acoustics import Look
 from fetalmlops.domain.simulation.sector import Probe
 
@@ -232,7 +233,7 @@ def find_scanner(name: str) -> Scanner:
 
     Raises
     ------
-    KeyError
+    ContractError
         If there is none; the text lists those that exist.
     """
     for scanner in SCANNERS:
@@ -241,4 +242,4 @@ def find_scanner(name: str) -> Scanner:
     msg = (
         f"Expected a scanner among {', '.join(scanner.name for scanner in SCANNERS)}, got another; choose one of these"
     )
-    raise KeyError(msg)
+    raise ContractError(msg)

@@ -134,5 +134,5 @@ def test_a_brain_plane_needs_the_brain_and_planes_must_be_known() -> None:
         render(Plane.UNKNOWN, SCANNERS[0], rng())
     with pytest.raises(ContractError, match="brain plane among"):
         render(Plane.BRAIN, SCANNERS[0], rng(), brain_plane=BrainPlane.UNKNOWN)
-    with pytest.raises(KeyError, match="alpha, beta"):
+    with pytest.raises(ContractError, match="alpha, beta"):
         find_scanner("none of them")
