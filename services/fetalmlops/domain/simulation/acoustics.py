@@ -119,9 +119,12 @@ class Insonation:
         echo, loss = self._tissue.sample(x, y)
         shadow = np.cumsum(loss, axis=0)
         shadow *= np.float32(1 / SAMPLES)
-        amplitude = _amplitude(echo + self._offset - np.clip(shadow, -9, 60, out=shadow))
+        np.clip(shadow, -9, 60, out=shadow)
+        np.subtract(self._offset, shadow, out=shadow)
+        shadow += echo
+        amplitude = _amplitude(shadow)
         field = scatterers * amplitude[..., None]
-        field[..., 0] += np.clip(echo * np.float32(0.1) + np.float32(1.4 - BONE / 10), 0, 1) * amplitude * _IN_PHASE
+        field[..., 0] += _smoothness(echo) * amplitude
         decibels = _decibels(self._envelope(field, moment))
         grey: NDArray[np.uint8] = cv2.LUT(decibels, self._curve)
         return grey
@@ -142,7 +145,7 @@ class Insonation:
 
 
 _DEPTH = np.linspace(0, 1, SAMPLES, dtype=np.float32)
-_IN_PHASE = np.float32(0.4)
+_IN_PHASE = 0.4
 _FIELD = (1024, 1024)
 
 
@@ -173,6 +176,12 @@ def _smooth(*grids: NDArray[np.float64]) -> NDArray[np.float32]:
     quarter = [cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_CUBIC) for grid in grids]
     smooth: NDArray[np.float32] = cv2.resize(np.sum(quarter, axis=0), (BEAMS, SAMPLES), interpolation=cv2.INTER_LINEAR)
     return smooth
+
+
+def _smoothness(echo: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return which part of an echo is in phase: none of soft tissue's, `_IN_PHASE` of bone's."""
+    share = echo * np.float32(_IN_PHASE / 10) + np.float32(_IN_PHASE * (1.4 - BONE / 10))
+    return np.clip(share, 0, _IN_PHASE, out=share)
 
 
 def _amplitude(decibels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -32,6 +32,8 @@ _SHAPE = (int(1.3 * _PX), int(2.0 * _PX))
 _DB_STEP, _DB_LOWEST = 0.4, -80.0
 _LOSS_STEP, _LOSS_LOWEST = 8.0, -128.0
 _SHIFT = 4
+_ECHO_DECIBELS = (np.arange(256) * _DB_STEP + _DB_LOWEST).astype(np.float32)
+_LOSS_DECIBELS = (np.arange(256) * _LOSS_STEP + _LOSS_LOWEST).astype(np.float32)
 
 
 class Tissue:
@@ -127,10 +129,7 @@ class Tissue:
         columns, rows = (x - _LEFT) * _PX, (y - _TOP) * _PX
         echo = cv2.remap(self._echo, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         loss = cv2.remap(self._loss, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return (
-            echo.astype(np.float32) * np.float32(_DB_STEP) + np.float32(_DB_LOWEST),
-            loss.astype(np.float32) * np.float32(_LOSS_STEP) + np.float32(_LOSS_LOWEST),
-        )
+        return cv2.LUT(echo, _ECHO_DECIBELS), cv2.LUT(loss, _LOSS_DECIBELS)
 
 
 def _echo_level(decibels: float) -> int:
