@@ -1,0 +1,114 @@
+"""What a value must look like to be kept: numbers within a range, words of a list. No free text is ever kept.
+
+A number out of its range is removed like a word out of its list: text read as binary numbers falls out of these ranges.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.deid.reader import Value
+
+__all__ = ["Check", "Kept", "Numbers", "Words", "check_value"]
+
+_BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,10}")
+_DECIMAL = re.compile(rb"[+-]?(?:[0-9]{1,10}(?:\.[0-9]{0,14})?|\.[0-9]{1,14})(?:[eE][+-]?[0-9]{1,2})?")
+_DECIMAL_BYTES = 16
+_SMALLEST = 1e-9
+_LONGEST = 65534
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Between `least` and `most` numbers, each within [`low`, `high`]."""
+
+    low: float
+    high: float
+    least: int = 1
+    most: int = 1
+
+
+@dataclass(frozen=True)
+class Words:
+    """Between one and `most` words of a list."""
+
+    allowed: tuple[str, ...]
+    most: int = 1
+
+
+Check = Numbers | Words
+
+
+class Kept(NamedTuple):
+    """A value that passed: `numbers` or `words` for reading, `data` as Explicit VR Little Endian for writing."""
+
+    data: bytes
+    numbers: tuple[float, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+def check_value(vr: str, check: Check, value: Value) -> Kept | None:
+    """Return a value as it may be kept, or None if it must not be.
+
+    Parameters
+    ----------
+    vr
+        The attribute's value representation in the standard.
+    check
+        What it must look like.
+    value
+        The value as read.
+
+    Examples
+    --------
+    >>> from fetalmlops.domain.deid.reader import Value
+    >>> check_value("IS", Numbers(1, 9), Value("IS", b"5 ", little=True))
+    Kept(data=b'5', numbers=(5,), words=())
+    >>> check_value("IS", Numbers(1, 9), Value("IS", b"4711", little=True)) is None
+    True
+    """
+    if value.vr not in ("", "UN", vr) or not value.data:
+        return None
+    if isinstance(check, Words):
+        return _words(check, value.data)
+    return _binary(vr, check, value) if vr in _BINARY else _decimal(vr, check, value.data)
+
+
+def _words(check: Words, data: bytes) -> Kept | None:
+    words = tuple(part.strip(b" \0").decode("ascii", "replace") for part in data.split(b"\\"))
+    if len(words) > check.most or not all(word in check.allowed for word in words):
+        return None
+    return Kept("\\".join(words).encode("ascii"), words=words)
+
+
+def _binary(vr: str, check: Numbers, value: Value) -> Kept | None:
+    code = _BINARY[vr]
+    count, rest = divmod(len(value.data), struct.calcsize("<" + code))
+    if rest or not check.least <= count <= check.most:
+        return None
+    numbers = struct.unpack(f"{'<' if value.little else '>'}{count}{code}", value.data)
+    if not all(_plausible(number, check) for number in numbers):
+        return None
+    data = value.data if value.little else struct.pack(f"<{count}{code}", *numbers)
+    return Kept(data, numbers) if len(data) <= _LONGEST else None
+
+
+def _decimal(vr: str, check: Numbers, data: bytes) -> Kept | None:
+    parts = [part.strip(b" \0") for part in data.split(b"\\")]
+    if not check.least <= len(parts) <= check.most or len(data) > _LONGEST:
+        return None
+    pattern, kind = (_INTEGER, int) if vr == "IS" else (_DECIMAL, float)
+    if not all(len(part) <= _DECIMAL_BYTES and pattern.fullmatch(part) for part in parts):
+        return None
+    numbers = tuple(kind(part) for part in parts)
+    return Kept(b"\\".join(parts), numbers) if all(_plausible(number, check) for number in numbers) else None
+
+
+def _plausible(number: float, check: Numbers) -> bool:
+    return check.low <= number <= check.high and (number == 0 or (math.isfinite(number) and abs(number) >= _SMALLEST))

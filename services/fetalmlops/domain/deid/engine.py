@@ -1,0 +1,202 @@
+"""The de-identifier: a file in; out a file that holds nothing but what the rules let through, and evidence of it.
+
+The output is built, not edited: nothing of the input gets into it except by a rule that names it. What cannot be proven clean
+is refused, and so is anything unexpected.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from fetalmlops.domain.contracts.events import Deidentification
+from fetalmlops.domain.deid import header as clean
+from fetalmlops.domain.deid.encapsulated import encoded_plan, stored_plan
+from fetalmlops.domain.deid.faults import Refusal, refuse
+from fetalmlops.domain.deid.identity import IDENTITY_TAGS, Identity, read_identity
+from fetalmlops.domain.deid.palette import Palette, read_palette
+from fetalmlops.domain.deid.pixels import PixelPlan, native_plan, pixel_layout
+from fetalmlops.domain.deid.profile import STREAM, Profile
+from fetalmlops.domain.deid.reader import EXPLICIT_LITTLE, Header, Wanted, read_header
+from fetalmlops.domain.deid.regions import validate_regions
+from fetalmlops.domain.deid.rules import DOCUMENT, IMAGE, PALETTE, REGION, REGIONS_TAG, SOP_CLASSES, Kind
+from fetalmlops.domain.deid.writer import Attributes, encode_attributes, encode_file_meta
+from fetalmlops.domain.imaging.faults import Fault, guarded
+from fetalmlops.domain.imaging.layout import Photometric
+from fetalmlops.domain.imaging.source import FrameSource
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+
+__all__ = ["Deidentified", "Deidentifier"]
+
+_WANTED: Wanted = {
+    **dict.fromkeys((rule.tag for rule in (*IMAGE, *DOCUMENT)), None),
+    **dict.fromkeys((*IDENTITY_TAGS, *PALETTE, clean.IMAGE_TYPE), None),
+    REGIONS_TAG: dict.fromkeys((rule.tag for rule in REGION), None),
+}
+
+
+@dataclass(frozen=True)
+class Deidentified:
+    """What came of one instance: the evidence, who it is of (for the vault only), and what the clean file is."""
+
+    report: Deidentification
+    identity: Identity
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True)
+class Deidentifier:
+    """De-identifies instances by one profile. Stateless: the same input, key and profile give the same bytes anywhere.
+
+    Parameters
+    ----------
+    key
+        The project's pseudonym key.
+    profile
+        What to do.
+
+    Examples
+    --------
+    >>> from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    >>> Deidentifier(PseudonymKey("demo", bytes(32))).deidentify_bytes(b"DOE^JANE")
+    Traceback (most recent call last):
+    ...
+    fetalmlops.domain.errors.PermanentError: Expected a Part 10 file (PS3.10), got one without its prefix
+    """
+
+    key: PseudonymKey
+    profile: Profile = field(default=STREAM)
+
+    def deidentify(self, source: IO[bytes], target: IO[bytes], *, source_clean: bool = False) -> Deidentified:
+        """De-identify one instance.
+
+        Parameters
+        ----------
+        source
+            Seekable binary file in Part 10 format.
+        target
+            Binary file that takes the clean Part 10 file; what it holds after an error must be thrown away.
+        source_clean
+            Whether the source is declared to send no identifiers in its pixels, so that all of them are kept.
+
+        Raises
+        ------
+        PermanentError
+            If the instance cannot be de-identified, by reason: ``undecodable``, ``identity``, ``unsupported-sop-class``,
+            ``unsupported-transfer-syntax``, ``unsupported-pixel-format``, ``no-pixel-data``, ``frames-inconsistent``,
+            ``too-large``, or ``pixels-unproven`` where nothing shows which pixels are free of identifiers. The text
+            holds no value of the instance.
+        """
+        with guarded("Expected a DICOM instance that can be de-identified, got one that cannot"):
+            header = read_header(source, _WANTED)
+            identity = read_identity(header.dataset, self.key)
+            kind = _kind(identity.instance.sop_class_uid)
+            content = (
+                _document(header) if kind is Kind.DOCUMENT else self._image(header, kind, source_clean=source_clean)
+            )
+            base = clean.base_attributes(identity, kind, self.profile, self.key)
+            result = Deidentified(
+                report=self._report(header, base, content),
+                identity=identity,
+                sop_class_uid=identity.instance.sop_class_uid,
+                sop_instance_uid=self.key.uid(identity.instance.uid),
+                transfer_syntax_uid=content.plan.transfer_syntax_uid if content.plan else EXPLICIT_LITTLE,
+            )
+            target.write(encode_file_meta(result.sop_class_uid, result.sop_instance_uid, result.transfer_syntax_uid))
+            target.write(encode_attributes(base | content.kept | content.made))
+            if content.plan:
+                content.plan.write(target)
+            return result
+
+    def deidentify_bytes(self, data: bytes, *, source_clean: bool = False) -> tuple[bytes, Deidentified]:
+        """De-identify one instance in memory; see `deidentify`."""
+        target = io.BytesIO()
+        result = self.deidentify(io.BytesIO(data), target, source_clean=source_clean)
+        return target.getvalue(), result
+
+    def _image(self, header: Header, kind: Kind, *, source_clean: bool) -> _Content:
+        if header.pixels is None:
+            refuse("Expected an image with Pixel Data, got one without", Fault.NO_PIXEL_DATA)
+        kept = clean.keep(header.dataset, IMAGE)
+        layout = pixel_layout(kept)
+        items = header.dataset.items.get(REGIONS_TAG, [])
+        regions = validate_regions(items, layout.rows, layout.columns, self.profile.regions)
+        rectangles = regions.rectangles if kind is Kind.ULTRASOUND else ()
+        if source_clean:
+            rectangles = ((0, 0, layout.columns, layout.rows),)
+        if not rectangles:
+            refuse(
+                "Expected valid ultrasound regions, or a source declared clean, to prove which pixels show no identifier; got "
+                "neither: add a profile of the device, or declare the source clean",
+                Refusal.PIXELS_UNPROVEN,
+            )
+        palette = Palette()
+        if layout.photometric is Photometric.PALETTE_COLOR:
+            palette = read_palette(header.dataset, layout.bits_stored)
+        source = FrameSource(header.file, header.transfer_syntax_uid, layout, header.pixels)
+        if source.is_native:
+            plan = native_plan(source, rectangles, palette.darkest)
+        else:
+            plan = stored_plan(source) if source_clean else encoded_plan(source, rectangles, palette.darkest)
+        pointer = clean.frame_pointer(kept, layout.frames)
+        made = pointer | clean.image_marks(header.dataset, cleaned=not source_clean) | plan.attributes
+        return _Content(
+            kept=clean.kept_attributes(kept, IMAGE) | palette.attributes | regions.attributes,
+            made=made,
+            plan=plan,
+            action="source_clean" if source_clean else "regions",
+        )
+
+    def _report(self, header: Header, base: Attributes, content: _Content) -> Deidentification:
+        """Count the attributes of the input, at the levels that were read, by what became of them."""
+        tags, written = header.dataset.tags, base | content.kept | content.made
+        inner = [tag for item in header.dataset.items.get(REGIONS_TAG, []) for tag in item.tags]
+        inner_kept = sum(len(item) for item in content.region_items)
+        kept = sum(tag in content.kept and tag not in content.made for tag in tags)
+        emptied = sum(tag in written and not written[tag][1] for tag in tags)
+        replaced = sum(tag in written for tag in tags) - kept - emptied
+        removed = sum(tag not in written for tag in tags) + len(inner) - inner_kept
+        return Deidentification(
+            edition=self.profile.edition,
+            profile=self.profile.name,
+            rules_digest=self.profile.digest,
+            actions={"kept": kept + inner_kept, "replaced": replaced, "emptied": emptied, "removed": removed},
+            pixel_action=content.action,
+            rectangles=list(content.plan.rectangles) if content.plan else [],
+        )
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What an instance holds beyond the base: attributes that were kept, attributes that were made, and pixels."""
+
+    kept: Attributes
+    made: Attributes
+    plan: PixelPlan | None = None
+    action: str = "none"
+
+    @property
+    def region_items(self) -> list[Attributes]:
+        items = self.kept.get(REGIONS_TAG, ("SQ", []))[1]
+        return items if isinstance(items, list) else []
+
+
+def _document(header: Header) -> _Content:
+    return _Content(
+        kept=clean.kept_attributes(clean.keep(header.dataset, DOCUMENT), DOCUMENT), made=clean.shell_attributes()
+    )
+
+
+def _kind(sop_class_uid: str) -> Kind:
+    kind = SOP_CLASSES.get(sop_class_uid)
+    if kind is None:
+        refuse(
+            "Expected an ultrasound image, a secondary capture or a structured report, got another SOP class",
+            Refusal.UNSUPPORTED_SOP_CLASS,
+        )
+    return kind

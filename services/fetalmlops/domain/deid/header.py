@@ -1,0 +1,113 @@
+"""The clean header: made of what the rules keep, replace and leave empty; nothing else can get in."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from fetalmlops.domain.deid.checks import Kept, check_value
+from fetalmlops.domain.deid.rules import EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
+from fetalmlops.domain.deid.writer import Attributes, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.deid.identity import Identity
+    from fetalmlops.domain.deid.profile import Profile
+    from fetalmlops.domain.deid.reader import Item
+
+__all__ = ["base_attributes", "frame_pointer", "keep", "kept_attributes", "image_marks", "shell_attributes"]
+
+IMAGE_TYPE = 0x0008_0008
+_FRAME_TIME, _FRAME_TIME_VECTOR, _FRAMES = 0x0018_1063, 0x0018_1065, 0x0028_0008
+_BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
+_CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
+_REPORT = ("18748-4", "LN", "Diagnostic imaging report")
+_HEX = frozenset("0123456789ABCDEF")
+
+
+def keep(dataset: Item, rules: Iterable[Keep]) -> dict[int, Kept]:
+    """Return the values that pass their rule, by tag."""
+    values = dataset.values
+    checked = {rule.tag: check_value(rule.vr, rule.check, values[rule.tag]) for rule in rules if rule.tag in values}
+    return {tag: kept for tag, kept in checked.items() if kept is not None}
+
+
+def kept_attributes(kept: dict[int, Kept], rules: Iterable[Keep]) -> Attributes:
+    """Return kept values as attributes."""
+    return {rule.tag: (rule.vr, kept[rule.tag].data) for rule in rules if rule.tag in kept}
+
+
+def base_attributes(identity: Identity, kind: Kind, profile: Profile, key: PseudonymKey) -> Attributes:
+    """Return what every clean instance has: emptied and replaced attributes and the marks of PS3.15 E.1.1."""
+    attributes: Attributes = {tag: (vr, [] if vr == "SQ" else b"") for tag, vr in EMPTIED[kind]}
+    method = f"FetalMLOps {profile.name} {profile.version}, PS3.15 {profile.edition}, allow-list"
+    attributes |= {
+        0x0008_0016: ("UI", text(identity.instance.sop_class_uid)),
+        0x0008_0018: ("UI", text(key.uid(identity.instance.uid))),
+        0x0010_0020: ("LO", text(identity.pseudonyms.patient)),
+        0x0012_0062: ("CS", text("YES")),
+        0x0012_0063: ("LO", text(method)),
+        0x0012_0064: ("SQ", [_code(*_BASIC_PROFILE)]),
+        0x0020_000D: ("UI", text(key.uid(identity.study.uid))),
+        0x0020_000E: ("UI", text(key.uid(identity.instance.series_uid))),
+        0x0028_0303: ("CS", text("REMOVED")),
+    }
+    return attributes
+
+
+def image_marks(dataset: Item, *, cleaned: bool) -> Attributes:
+    """Return Image Type and, where pixels were cleaned, what PS3.15 E.3.1 asks to be said of that."""
+    if not cleaned:
+        return {IMAGE_TYPE: _image_type(dataset, derived=False)}
+    return {
+        IMAGE_TYPE: _image_type(dataset, derived=True),
+        0x0008_2111: ("ST", text("Pixels outside the ultrasound regions blanked")),
+        0x0012_0064: ("SQ", [_code(*_BASIC_PROFILE), _code(*_CLEAN_PIXELS)]),
+        0x0028_0301: ("CS", text("NO")),
+    }
+
+
+def frame_pointer(kept: dict[int, Kept], frames: int) -> Attributes:
+    """Return Frame Increment Pointer to the frame times that are kept; drop times that fit no frame."""
+    vector = kept.get(_FRAME_TIME_VECTOR)
+    if vector is not None and len(vector.numbers) != frames:
+        del kept[_FRAME_TIME_VECTOR]
+    tag = next((tag for tag in (_FRAME_TIME, _FRAME_TIME_VECTOR) if tag in kept), None)
+    if tag is None or _FRAMES not in kept:
+        return {}
+    return {0x0028_0009: ("AT", struct.pack("<HH", tag >> 16, tag & 0xFFFF))}
+
+
+def shell_attributes() -> Attributes:
+    """Return the root of a document whose content was removed: partial, unverified, empty."""
+    code, scheme, meaning = _REPORT
+    return {
+        0x0040_A040: ("CS", text("CONTAINER")),
+        0x0040_A043: ("SQ", [_code(code, meaning, scheme)]),
+        0x0040_A050: ("CS", text("SEPARATE")),
+        0x0040_A491: ("CS", text("PARTIAL")),
+        0x0040_A493: ("CS", text("UNVERIFIED")),
+    }
+
+
+def _image_type(dataset: Item, *, derived: bool) -> tuple[str, bytes]:
+    """Keep the known words by position."""
+    value = dataset.values.get(IMAGE_TYPE)
+    given = value.data.decode("ascii", "replace").split("\\") if value and value.vr in ("", "UN", "CS") else []
+    words = [word.strip(" \0") for word in given[:4]]
+    known = [word if word in allowed else "" for word, allowed in zip(words, IMAGE_TYPE_WORDS, strict=False)]
+    if len(known) < 2 or not all(known[:2]):
+        known = ["DERIVED", "PRIMARY", *known[2:]]
+    if len(words) == 4 and len(words[3]) == 4 and _HEX.issuperset(words[3]):
+        known.append(words[3])
+    return "CS", text("DERIVED" if derived else known[0], *known[1:])
+
+
+def _code(value: str, meaning: str, scheme: str = "DCM") -> Attributes:
+    return {
+        0x0008_0100: ("SH", text(value)),
+        0x0008_0102: ("SH", text(scheme)),
+        0x0008_0104: ("LO", text(meaning)),
+    }
