@@ -1,0 +1,78 @@
+"""The decoding libraries' own globals, and the work that decoding children do."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import gdcm
+import pydicom.config
+
+from fetalmlops.domain.imaging.frames import NormalizedObject, write_frames
+from fetalmlops.domain.imaging.image import open_image
+from fetalmlops.domain.imaging.normalize import Pipeline
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+__all__ = ["configure", "normalize_part10"]
+
+_QUOTING = ("pydicom", "pydicom.config")
+
+
+@cache
+def configure() -> None:
+    """Set the decoding libraries' globals for this process, once.
+
+    One thread each, because processes share the cores; and silence, because what these libraries write about malformed data
+    quotes its values: pydicom's warnings go nowhere, neither as warnings nor as log records, and GDCM traces nothing.
+    """
+    cv2.setNumThreads(1)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    for name in _QUOTING:
+        logger = logging.getLogger(name)
+        logger.addFilter(lambda _: False)
+        logger.propagate = False
+    warnings.filterwarnings("ignore", module=r"pydicom\b")
+    for silence in (gdcm.Trace.DebugOff, gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff):
+        silence()
+
+
+def normalize_part10(source: bytes | str, parameters: dict[str, int] | None = None) -> NormalizedObject:
+    """Normalise a clean Part 10 file; runs in a decoding child.
+
+    Parameters
+    ----------
+    source
+        Its bytes, or the path of a file, which is never read whole.
+    parameters
+        Parameters of the `Pipeline`, None for its defaults.
+
+    Raises
+    ------
+    PermanentError
+        If its pixels cannot be used; the reasons are those of `fetalmlops.domain.imaging.faults.Fault`.
+    """
+    pipeline = Pipeline(**(parameters or {}))
+    with _opened(source) as file:
+        normalized = pipeline.run(open_image(file))
+    _, rows, columns = normalized.frames.shape
+    return NormalizedObject(
+        data=write_frames(normalized.frames, normalized.frame_numbers),
+        total_frames=normalized.total_frames,
+        frame_numbers=list(normalized.frame_numbers),
+        rows=rows,
+        columns=columns,
+        spacing=normalized.spacing,
+        quality=normalized.quality,
+        pipeline_digest=pipeline.digest,
+    )
+
+
+def _opened(source: bytes | str) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
