@@ -82,4 +82,5 @@ def last_lines(path: Path, count: int) -> list[str]:
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-count:]
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[max(0, len(lines) - count) :]

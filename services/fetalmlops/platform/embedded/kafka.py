@@ -101,7 +101,16 @@ def broker_command(layout: Layout, jars: Path) -> tuple[str, ...]:
 
 
 def configure_broker(layout: Layout, *, port: int, controller_port: int) -> None:
-    """Write the broker's configuration into the state folder."""
+    """Write the broker's configuration into the state folder.
+
+    Raises
+    ------
+    EmbeddedError
+        If Kafka would take the state folder's path for two.
+    """
+    if "," in str(layout.home):
+        msg = f"Expected a state folder without a comma in its path, got {layout.home}; choose another FETALMLOPS_HOME"
+        raise EmbeddedError(msg)
     text = _PROPERTIES.format(port=port, controller_port=controller_port, data=_escaped(_data_folder(layout)))
     write_file(_properties_file(layout), text)
     write_file(_logging_file(layout), _LOGGING)

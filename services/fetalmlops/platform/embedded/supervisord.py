@@ -116,8 +116,10 @@ def _section(layout: Layout, program: Program) -> str:
 
 
 def _value(text: str) -> str:
-    """Write a value of supervisord's configuration, in which a percent sign expands and some characters end it."""
-    if re.search(r'["\n\r]|\s[;#]', text):
-        msg = "Expected a path without quotation marks, line breaks, ' ;' and ' #', got one; choose another FETALMLOPS_HOME"
+    """Check a value of supervisord's configuration: percent signs are expanded there, and some characters end a value."""
+    if re.search(r"[%\n\r]|\s[;#]", text):
+        msg = (
+            "Expected a path without percent signs, line breaks, ' ;' and ' #', got one; choose another FETALMLOPS_HOME"
+        )
         raise EmbeddedError(msg)
-    return text.replace("%", "%%")
+    return text
