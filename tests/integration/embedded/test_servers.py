@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from fetalmlops.domain.contracts.topics import TOPICS
 from fetalmlops.platform.keyvalue import open_valkey_blocking
@@ -31,5 +33,9 @@ def test_valkey_syncs_every_write(embedded: Settings) -> None:
 
 
 def test_valkey_refuses_those_without_the_password(embedded: Settings) -> None:
-    with redis.Redis(host="127.0.0.1", port=embedded.valkey.port) as client, pytest.raises(redis.AuthenticationError):
+    once = Retry(NoBackoff(), 0)
+    with (
+        redis.Redis(host="127.0.0.1", port=embedded.valkey.port, retry=once) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
         client.ping()
