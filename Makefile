@@ -30,9 +30,14 @@ help:
 
 setup: $(STAMP)/setup
 
+DEMO = 12
 demo: setup
 	$(BIN)/fetalmlops up
-	$(BIN)/python -m fetalmlops.cli.demo
+	@echo "Sending a simulated study of $(DEMO) instances by C-STORE; its results as they come:"
+	@sent=$$(mktemp) && trap 'rm -f $$sent' EXIT && { $(BIN)/fetalmlops simulate --instances $(DEMO) >$$sent 2>&1 & } && \
+		$(BIN)/fetalmlops results --expect $(DEMO) --timeout 120; shown=$$?; \
+		wait $$! || shown=1; test $$shown = 0 || cat $$sent; exit $$shown
+	@echo "The system stays up. Look around: $(BIN)/fetalmlops status    Stop it: make down"
 
 test: $(STAMP)/dev $(STAMP)/setup
 	$(BIN)/pytest -q -m "not slow and not torch"

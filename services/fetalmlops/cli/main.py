@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import Annotated
@@ -66,7 +67,9 @@ def main(
     home: Annotated[
         Path | None, typer.Option(help="State folder; default: FETALMLOPS_HOME, or .fetalmlops here.")
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,  # noqa: ARG001
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show logs and warnings, and where an error was raised.")
+    ] = False,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
     ] = False,
@@ -74,3 +77,16 @@ def main(
     """MLOps for fetal ultrasound: from C-STORE to a calibrated, explained, traceable result."""
     if home is not None:
         os.environ["FETALMLOPS_HOME"] = str(home)
+    _set_up_logging(debug=debug)
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    """Keep logs and warnings of libraries off the terminal: they mix with a command's output, and may quote values."""
+    import structlog
+
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger)
+    logging.captureWarnings(capture=not debug)
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError
 
 from fetalmlops.domain.contracts.topics import FRAMES_NORMALIZED, INSTANCE_DEIDENTIFIED, INSTANCE_RECEIVED, Topic
-from fetalmlops.platform.provisioning import open_admin
+from fetalmlops.platform.provisioning import fetch_commits, open_admin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kafka.admin import KafkaAdminClient
-    from kafka.structs import OffsetAndMetadata
-
     from fetalmlops.platform.settings import KafkaSettings
 
 __all__ = ["STAGE_INPUTS", "fetch_lags"]
-
-_COORDINATOR_S = 5.0
 
 STAGE_INPUTS: Mapping[str, Topic] = {
     "anonymizer": INSTANCE_RECEIVED,
@@ -56,23 +49,9 @@ def fetch_lags(kafka: KafkaSettings, inputs: Mapping[str, Topic] = STAGE_INPUTS)
         every = [part for parts in partitions.values() for part in parts]
         ends = admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.LATEST))
         begins = admin.list_partition_offsets(dict.fromkeys(every, OffsetSpec.EARLIEST))
-        committed = _committed(admin, list(inputs))
+        committed = fetch_commits(admin, list(inputs))
     lags = {}
     for group, parts in partitions.items():
         done = {part: entry.offset for part, entry in committed.get(group, {}).items()}
         lags[group] = sum(ends[part].offset - max(done.get(part, -1), begins[part].offset) for part in parts)
     return lags
-
-
-def _committed(admin: KafkaAdminClient, groups: list[str]) -> dict[str, dict[TopicPartition, OffsetAndMetadata]]:
-    """Ask the groups' coordinator, which needs a moment when it is asked for the first time or after a restart."""
-    deadline = time.monotonic() + _COORDINATOR_S
-    while True:
-        try:
-            found: dict[str, dict[TopicPartition, OffsetAndMetadata]] = admin.list_group_offsets(groups)
-        except KafkaError as error:
-            if not error.retriable or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
@@ -15,11 +16,16 @@ from fetalmlops.platform.bus import kafka_python_options
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kafka import TopicPartition
+    from kafka.structs import OffsetAndMetadata
+
     from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["broker_answers", "open_admin", "provision_topics", "topic_options"]
+__all__ = ["broker_answers", "fetch_commits", "open_admin", "provision_topics", "topic_options"]
 
 _TIMEOUT_MS = 10_000
+_COORDINATOR_S = 10.0
+_ADMIN = "fetalmlops-admin"
 
 # Retention removes whole segments: with Kafka's 1 GiB a partition would hold twice what its topic allows.
 _SEGMENT_SHARE = 8
@@ -38,7 +44,7 @@ def open_admin(kafka: KafkaSettings, *, timeout_ms: int = _TIMEOUT_MS) -> Iterat
     try:
         client = KafkaAdminClient(
             **kafka_python_options(kafka),
-            client_id="fetalmlops-admin",
+            client_id=_ADMIN,
             request_timeout_ms=timeout_ms,
             bootstrap_timeout_ms=timeout_ms,
         )
@@ -58,6 +64,28 @@ def broker_answers(kafka: KafkaSettings, *, timeout_ms: int = 1000) -> bool:
             return bool(admin.describe_cluster()["brokers"])
     except TransientError:
         return False
+
+
+def fetch_commits(admin: KafkaAdminClient, groups: Sequence[str]) -> dict[str, dict[TopicPartition, OffsetAndMetadata]]:
+    """Return group to what it has committed.
+
+    The groups' coordinator needs a moment when it is asked for the first time in a broker's life, and after a restart.
+
+    Raises
+    ------
+    KafkaError
+        If the broker refuses, or has no coordinator within 10 s.
+    """
+    deadline = time.monotonic() + _COORDINATOR_S
+    while True:
+        try:
+            found: dict[str, dict[TopicPartition, OffsetAndMetadata]] = admin.list_group_offsets(list(groups))
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return found
 
 
 def topic_options(topic: Topic, kafka: KafkaSettings) -> dict[str, str]:
@@ -109,6 +137,8 @@ def provision_topics(kafka: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> 
         known = [topic for topic in topics if topic.name in existing]
         changes += _add_partitions(admin, known, existing)
         changes += _alter(admin, kafka, known)
+        # The first question makes the topic of the groups: better now than by every service at once.
+        fetch_commits(admin, [_ADMIN])
     return changes
 
 

@@ -131,9 +131,8 @@ class EmbeddedSystem:
             report("supervisor", "ended what a lost supervisor had left behind")
         configuration = configure(self.layout, usual_ports=self._usual_ports)
         programs = make_programs(self.layout, configuration.programs, configuration.ports)
-        if BROKER in configuration.programs:
-            report(BROKER, "formatting")
-            format_storage(self.layout, find_jars())
+        if BROKER in configuration.programs and format_storage(self.layout, find_jars()):
+            report(BROKER, "formatted")
         self.supervisor.launch(programs)
         return configuration
 
