@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from fetalmlops.domain.deid.checks import Kept, check_value
-from fetalmlops.domain.deid.rules import EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
+from fetalmlops.domain.deid.rules import DEFAULTS, EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
 from fetalmlops.domain.deid.writer import Attributes, text
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def kept_attributes(kept: dict[int, Kept], rules: Iterable[Keep]) -> Attributes:
 def base_attributes(identity: Identity, kind: Kind, profile: Profile, key: PseudonymKey) -> Attributes:
     """Return what every clean instance has: emptied and replaced attributes and the marks of PS3.15 E.1.1."""
     attributes: Attributes = {tag: (vr, [] if vr == "SQ" else b"") for tag, vr in EMPTIED[kind]}
+    attributes |= {tag: (vr, text(value)) for tag, vr, value in DEFAULTS[kind]}
     method = f"FetalMLOps {profile.name} {profile.version}, PS3.15 {profile.edition}, allow-list"
     attributes |= {
         0x0008_0016: ("UI", text(identity.instance.sop_class_uid)),

@@ -66,6 +66,7 @@ class Profile:
             rules.REGION,
             rules.DOCUMENT,
             rules.EMPTIED,
+            rules.DEFAULTS,
             [sorted(words) for words in rules.IMAGE_TYPE_WORDS],
         )
         return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()

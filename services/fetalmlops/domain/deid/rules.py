@@ -13,6 +13,7 @@ from fetalmlops.domain.contracts.sop_classes import DOCUMENT_CLASSES
 from fetalmlops.domain.deid.checks import Check, Numbers, Words
 
 __all__ = [
+    "DEFAULTS",
     "DOCUMENT",
     "EDITION",
     "EMPTIED",
@@ -212,3 +213,10 @@ EMPTIED: dict[Kind, tuple[tuple[int, str], ...]] = {
     Kind.DOCUMENT: (*_EMPTIED_ALWAYS, (0x0008_1111, "SQ"), (0x0040_A372, "SQ")),
 }
 """Attributes that the standard requires to be present (type 2): written without a value unless theirs is kept."""
+
+DEFAULTS: dict[Kind, tuple[tuple[int, str, str], ...]] = {
+    Kind.ULTRASOUND: ((0x0008_0060, "CS", "US"),),
+    Kind.CAPTURE: ((0x0008_0060, "CS", "OT"), (0x0008_0064, "CS", "WSD")),
+    Kind.DOCUMENT: ((0x0008_0060, "CS", "SR"),),
+}
+"""Attributes that the standard requires to have a value (type 1): written with this one unless theirs is kept."""
