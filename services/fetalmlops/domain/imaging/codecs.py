@@ -7,6 +7,7 @@ OpenJPEG. Each frame's own header is checked against the dataset before its deco
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -32,9 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoded", "decode", "decode_luminance"]
 
-Pixels = "NDArray[np.uint8] | NDArray[np.uint16]"
-
 _BYTE = 8
+_DEEP_DCT_BITS = 12
 _RGB_IDS = (tuple(b"RGB"), tuple(b"rgb"))
 _UNUSED_SEGMENT = 0xEF
 _BASELINE = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
@@ -104,7 +104,12 @@ def _decode_native(data: bytes, layout: PixelLayout) -> Decoded:
 
 
 def _decode_rle(data: bytes, layout: PixelLayout) -> Decoded:
-    decoded = decode_rle_frame(data, layout.rows * layout.columns, layout.bits_allocated, "<")
+    size = layout.rows * layout.columns
+    decoded = decode_rle_frame(data, size, layout.bits_allocated, "<")
+    # An RLE frame states no size, and its decoder gives as much of it as is asked for: there must not be a row more.
+    with suppress(ValueError):
+        decode_rle_frame(data, size + layout.columns, layout.bits_allocated, "<")
+        refuse(Fault.FRAMES_INCONSISTENT, "Expected a frame of the size that the dataset states, got a larger one")
     samples = np.frombuffer(decoded, "<u2" if layout.bits_allocated > _BYTE else np.uint8)
     pixels = _shaped(samples, layout, planar=True)
     return Decoded(pixels, _full(layout.photometric), layout.bits_stored)
@@ -201,6 +206,8 @@ def _charls(data: bytes, layout: PixelLayout) -> NDArray[Any]:
 def _gdcm(data: bytes, header: Codestream, layout: PixelLayout) -> NDArray[np.uint16]:
     if layout.samples != 1:
         refuse(Fault.UNSUPPORTED_PIXEL_FORMAT, "Expected JPEG colour frames of 8 bits, got deeper ones")
+    if header.process is Process.DCT and header.precision != _DEEP_DCT_BITS:
+        refuse(Fault.UNDECODABLE, "Expected 8 or 12 bits of a lossy JPEG process (ISO/IEC 10918-1 B.2.2), got others")
     syntax = uid.JPEGExtended12Bit if header.process is Process.DCT else uid.JPEGLossless
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(data)

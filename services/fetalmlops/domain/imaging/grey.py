@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ __all__ = ["Palette", "read_palette", "to_grey"]
 
 _BYTE = 8
 _WHITE = 255
+_TABLES = tuple(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +66,23 @@ def read_palette(dataset: Dataset, bits: int) -> Palette:
     """
     with guarded("Expected a Palette Color Lookup Table for PALETTE COLOR pixels, got none or a malformed one"):
         ramp = np.arange(1 << bits, dtype=np.uint16)
-        colours = apply_color_lut(ramp, dataset)[np.newaxis, :, :3]
+        colours = apply_color_lut(ramp, _in_little_endian(dataset))[np.newaxis, :, :3]
         # Entries of 16 bits span all of them, unless a writer has put 8-bit entries into 16-bit cells.
         scale = 1 / 257 if colours.max() > _WHITE else 1
         return Palette(cv2.cvtColor(cv2.convertScaleAbs(colours, alpha=scale), cv2.COLOR_RGB2GRAY)[0])
+
+
+def _in_little_endian(dataset: Dataset) -> Dataset:
+    """Return a dataset whose tables, segmented ones apart, are in little-endian words: so pydicom reads them in any case."""
+    _, little = dataset.original_encoding
+    if little:
+        return dataset
+    swapped = copy(dataset)
+    for element in dataset:
+        if element.keyword in _TABLES and element.VR == "OW":
+            words = np.frombuffer(element.value, "<u2").byteswap()
+            swapped.add_new(element.tag, element.VR, words.tobytes())
+    return swapped
 
 
 def to_grey(frame: Decoded, palette: Palette | None = None) -> NDArray[np.uint8]:
