@@ -25,7 +25,9 @@ STAGE_INPUTS: Mapping[str, Topic] = {
 """Consumer group, which is the stage's name, to the topic that it works on."""
 
 
-def fetch_lags(kafka: KafkaSettings, inputs: Mapping[str, Topic] = STAGE_INPUTS) -> dict[str, int]:
+def fetch_lags(
+    kafka: KafkaSettings, inputs: Mapping[str, Topic] = STAGE_INPUTS, *, timeout_ms: int = 10_000
+) -> dict[str, int]:
     """Return group to the count of events that it has not committed.
 
     Parameters
@@ -34,13 +36,15 @@ def fetch_lags(kafka: KafkaSettings, inputs: Mapping[str, Topic] = STAGE_INPUTS)
         The broker.
     inputs
         Group to topic. A partition without a commit counts from its beginning.
+    timeout_ms
+        How long to wait for the broker.
 
     Raises
     ------
     TransientError
         If the broker is away.
     """
-    with open_admin(kafka) as admin:
+    with open_admin(kafka, timeout_ms=timeout_ms) as admin:
         known = {found["name"]: len(found["partitions"]) for found in admin.describe_topics()}
         partitions = {
             group: [TopicPartition(topic.name, number) for number in range(known.get(topic.name, 0))]

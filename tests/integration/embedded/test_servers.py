@@ -12,6 +12,7 @@ from redis.retry import Retry
 from fetalmlops.domain.contracts.topics import TOPICS
 from fetalmlops.platform.keyvalue import open_valkey_blocking
 from fetalmlops.platform.provisioning import open_admin
+from fetalmlops.platform.sources import read_sources
 
 if TYPE_CHECKING:
     from fetalmlops.platform.settings import Settings
@@ -22,6 +23,10 @@ def test_the_broker_has_every_topic(embedded: Settings) -> None:
         found = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
 
     assert {topic.name: topic.partitions for topic in TOPICS}.items() <= found.items()
+
+
+def test_the_simulator_may_send(embedded: Settings) -> None:
+    assert read_sources(embedded.sources_file).match("FETALSIM", "127.0.0.1")
 
 
 def test_valkey_syncs_every_write(embedded: Settings) -> None:

@@ -16,6 +16,7 @@ from fetalmlops.platform.embedded.programs import BROKER, PROGRAMS, SERVICES, VA
 from fetalmlops.platform.embedded.valkey import configure_valkey
 from fetalmlops.platform.keys import load_valkey_password, make_missing_keys
 from fetalmlops.platform.settings import load_settings
+from fetalmlops.platform.sources import write_default_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,7 @@ def configure(layout: Layout, *, usual_ports: bool = True) -> Configuration:
     ports.update(_chosen(settings, programs))
     _check_chosen(settings, ports, programs)
     write_ports(_ports_file(layout), ports)
+    write_default_sources(settings.sources_file)
     if BROKER in programs:
         configure_broker(layout, port=ports[BROKER], controller_port=ports[_CONTROLLER])
     if VALKEY in programs:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
+from fetalmlops.domain.contracts.sources import UnlistedAction
 from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.jars import find_jars
@@ -29,6 +30,7 @@ from fetalmlops.platform.embedded.status import fetch_status
 from fetalmlops.platform.embedded.valkey import valkey_program
 from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys, pseudonym_key_file
 from fetalmlops.platform.settings import load_settings
+from fetalmlops.platform.sources import read_sources
 
 if TYPE_CHECKING:
     from fetalmlops.platform.embedded.system import EmbeddedSystem
@@ -114,6 +116,16 @@ def _valkey(_system: EmbeddedSystem) -> _Result:
 def _settings(system: EmbeddedSystem) -> _Result:
     settings = load_settings(system.layout.home)
     return (Level.OK, f"valid, project {settings.project}")
+
+
+def _sources(system: EmbeddedSystem) -> _Result:
+    path = load_settings(system.layout.home).sources_file
+    sources = read_sources(path)
+    if not path.exists():
+        return (Level.OK, "will be made by `fetalmlops up`")
+    if not sources.entries and sources.unlisted is UnlistedAction.REJECT:
+        return (Level.WARNING, f"{path} lists nobody: every sender is refused; see `fetalmlops sources add --help`")
+    return (Level.OK, f"{len(sources.entries)} listed, others: {sources.unlisted.value}")
 
 
 def _home(system: EmbeddedSystem) -> _Result:
@@ -234,6 +246,7 @@ CHECKS: dict[str, Check] = {
     "kafka": _kafka,
     "valkey": _valkey,
     "settings": _settings,
+    "sources": _sources,
     "state folder": _home,
     "file locks": _locks,
     "keys": _secrets,

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.platform.embedded.errors import EmbeddedError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FetalMLOpsError:
+        raise
     except OSError as error:
         reason = error.strerror or type(error).__name__
         advice = _ADVICE.get(error.errno or 0, "see `fetalmlops doctor`")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessStatus", "SystemStatus", "fetch_status"]
 
+_TIMEOUT_MS = 2000
+
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How one process fares."""
@@ -125,6 +127,6 @@ def _memory(pid: int) -> int | None:
 
 def _lags(settings: Settings) -> dict[str, int]:
     try:
-        return fetch_lags(settings.kafka)
+        return fetch_lags(settings.kafka, timeout_ms=_TIMEOUT_MS)
     except TransientError:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -37,6 +38,7 @@ Report = Callable[[str, str], None]
 _READY_S = 90.0
 _STOP_S = 100.0
 _POLL_S = 0.1
+_DISK_NEEDED = 64 << 20
 
 # A process that dies this often while the others come up will not come up by itself.
 _DEATHS = 3
@@ -85,7 +87,7 @@ class EmbeddedSystem:
             If settings are wrong or keys are lost.
         """
         self.layout.prepare()
-        with self._alone(), disk_errors(self.layout.home):
+        with self._alone():
             configuration = self._running() or self._launch(report)
             self._bring_up([name for name in SERVERS if name in programs], configuration, report)
             if BROKER in programs:
@@ -129,12 +131,23 @@ class EmbeddedSystem:
     def _launch(self, report: Report) -> Configuration:
         if self._end_orphans():
             report("supervisor", "ended what a lost supervisor had left behind")
-        configuration = configure(self.layout, usual_ports=self._usual_ports)
-        programs = make_programs(self.layout, configuration.programs, configuration.ports)
-        if BROKER in configuration.programs and format_storage(self.layout, find_jars()):
-            report(BROKER, "formatted")
-        self.supervisor.launch(programs)
+        with disk_errors(self.layout.home):
+            self._check_disk()
+            configuration = configure(self.layout, usual_ports=self._usual_ports)
+            programs = make_programs(self.layout, configuration.programs, configuration.ports)
+            if BROKER in configuration.programs and format_storage(self.layout, find_jars()):
+                report(BROKER, "formatted")
+            self.supervisor.launch(programs)
         return configuration
+
+    def _check_disk(self) -> None:
+        free = shutil.disk_usage(self.layout.home).free
+        if free < _DISK_NEEDED:
+            msg = (
+                f"Expected {_DISK_NEEDED >> 20} MiB free at {self.layout.home} for the servers to start, got {free >> 20} "
+                "MiB; free some disk space"
+            )
+            raise EmbeddedError(msg)
 
     def _end_orphans(self) -> bool:
         if self.supervisor.pid() is not None:
@@ -191,7 +204,9 @@ class EmbeddedSystem:
     def _alone(self) -> Iterator[None]:
         """Keep two commands from starting or stopping the same system at once."""
         path = self.layout.run / "lock"
-        with path.open("w") as file:
+        with disk_errors(path):
+            file = path.open("w")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -72,6 +72,13 @@ def test_wrong_settings_are_found(prepared: EmbeddedSystem) -> None:
     assert "listener.port" in find(prepared, "settings").text
 
 
+def test_a_table_that_lists_nobody_is_found(prepared: EmbeddedSystem) -> None:
+    (prepared.layout.home / "sources.toml").touch()
+
+    assert find(prepared, "sources").level is Level.WARNING
+    assert "every sender is refused" in find(prepared, "sources").text
+
+
 def test_a_taken_port_is_found(prepared: EmbeddedSystem) -> None:
     port = choose_ports({"broker": 0})["broker"]
     write_ports(prepared.layout.run / "ports.json", {"broker": port})

@@ -4,10 +4,13 @@ import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fetalmlops.platform.embedded import EmbeddedError
+from fetalmlops.domain.errors import ObjectMissingError
+from fetalmlops.platform.embedded import EmbeddedError, EmbeddedSystem
+from fetalmlops.platform.embedded import system as system_module
 from fetalmlops.platform.embedded.files import disk_errors, write_file
 from fetalmlops.platform.embedded.layout import LAYOUT_VERSION, Layout
 
@@ -86,3 +89,15 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write_file(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["ports.json"]
+
+
+def test_up_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_module.shutil, "disk_usage", lambda _path: SimpleNamespace(free=3 << 20))
+
+    with pytest.raises(EmbeddedError, match="got 3 MiB; free some disk space"):
+        EmbeddedSystem(tmp_path / "home", usual_ports=False).up(["valkey"])
+
+
+def test_an_error_raised_on_purpose_is_not_taken_for_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(ObjectMissingError), disk_errors(tmp_path):
+        raise ObjectMissingError("a cited object is missing")
