@@ -37,6 +37,7 @@ _BYTE = 8
 _DEEP_DCT_BITS = 12
 _RGB_IDS = (tuple(b"RGB"), tuple(b"rgb"))
 _UNUSED_SEGMENT = 0xEF
+_END_OF_IMAGE = b"\xff\xd9"
 _BASELINE = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _WAVELET = (uid.JPEG2000Lossless, uid.JPEG2000)
 
@@ -198,6 +199,9 @@ def _libjpeg(data: bytes, space: str) -> NDArray[np.uint8]:
 
 
 def _charls(data: bytes, layout: PixelLayout) -> NDArray[Any]:
+    # CharLS looks for seconds for the end of a stream that breaks off.
+    if not data.rstrip(b"\0").endswith(_END_OF_IMAGE):
+        refuse(Fault.UNDECODABLE, "Expected a JPEG-LS frame up to its end marker, got one that breaks off")
     decoded, info = jpeg_ls.decode_buffer(data)
     samples = np.frombuffer(decoded, np.uint8 if info["bits_per_sample"] <= _BYTE else "<u2")
     return _shaped(samples, layout, planar=info["interleave_mode"] == 0)

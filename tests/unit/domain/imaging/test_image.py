@@ -171,11 +171,15 @@ class _Counting(io.BytesIO):
 GREY = bytes(64)
 
 
+def read_all(data: bytes) -> None:
+    image = open_image(io.BytesIO(data))
+    for number in range(1, image.total_frames + 1):
+        image.grey(number)
+
+
 def reason(data: bytes) -> str:
     with pytest.raises(PermanentError) as caught:
-        image = open_image(io.BytesIO(data))
-        for number in range(1, image.total_frames + 1):
-            image.grey(number)
+        read_all(data)
     assert type(caught.value) is PermanentError
     assert "CANARY" not in str(caught.value)
     return caught.value.reason
