@@ -1,0 +1,152 @@
+"""From a received instance to a clean one: vault entry, clean object, event, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fetalmlops.domain.contracts.events import InstanceDeidentified, InstanceReceived
+from fetalmlops.domain.contracts.identifiers import event_id
+from fetalmlops.domain.contracts.sources import PixelTrust
+from fetalmlops.domain.contracts.topics import INSTANCE_DEIDENTIFIED, INSTANCE_RECEIVED, Zone
+from fetalmlops.domain.errors import PermanentError
+from fetalmlops.platform.streams import Delivery, Emission, Outcome, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fetalmlops.anonymizer.child import CleanFile
+    from fetalmlops.domain.contracts.events import ObjectRef
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.contracts.sources import Sources
+    from fetalmlops.domain.deid import Deidentified, Profile, Vault
+    from fetalmlops.platform.objects import ObjectStore
+    from fetalmlops.platform.sandbox import Sandbox
+
+__all__ = ["DRAFT_PREFIX", "Anonymizer"]
+
+DRAFT_PREFIX = "deid-"
+"""How the folders of unfinished clean files begin."""
+
+_NAME = "anonymizer"
+_MEDIA_TYPE = "application/dicom"
+
+
+class Anonymizer:
+    """The de-identification stage.
+
+    Parameters
+    ----------
+    objects
+        Store of both zones.
+    sandbox
+        Children that run `fetalmlops.anonymizer.child.deidentify_file`, under limits.
+    vault
+        Where identities go.
+    key
+        The project's pseudonym key.
+    profile
+        What to do.
+    sources
+        Returns the table of sources that counts now: it says whose pixels are declared clean.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        sandbox: Sandbox[CleanFile],
+        vault: Vault,
+        key: PseudonymKey,
+        profile: Profile,
+        sources: Callable[[], Sources],
+    ) -> None:
+        self._objects = objects
+        self._sandbox = sandbox
+        self._vault = vault
+        self._key = key
+        self._profile = profile
+        self._sources = sources
+
+    @property
+    def stage(self) -> Stage[InstanceReceived]:
+        """The stage for `fetalmlops.platform.streams.process`."""
+        return Stage(
+            name=_NAME,
+            source=INSTANCE_RECEIVED,
+            event=InstanceReceived,
+            handle=self.handle,
+            size=lambda event: event.object.size,
+        )
+
+    async def handle(self, delivery: Delivery[InstanceReceived]) -> Outcome:
+        """De-identify an instance.
+
+        Raises
+        ------
+        PermanentError
+            If it cannot be de-identified, or is not the instance that its event says (reason ``context-mismatch``).
+        """
+        event = delivery.event
+        if event.context.project != self._key.project:
+            raise _mismatch("project")
+        trust = self._trust(event.context.source)
+        identity = event_id(event.content_id, _NAME, [self._profile.digest, self._profile.name, trust.value])
+        result, ref = await self._deidentify(event, identity, trust)
+        deidentified = InstanceDeidentified(
+            content_id=event.content_id,
+            revision=event.revision,
+            origin=event.origin,
+            context=event.context,
+            sop_class_uid=event.sop_class_uid,
+            object=ref,
+            transfer_syntax_uid=result.transfer_syntax_uid,
+            deidentification=result.report,
+        )
+        emission = Emission(
+            topic=INSTANCE_DEIDENTIFIED,
+            key=event.context.instance,
+            id=identity,
+            event=deidentified,
+            subject=event.context.instance,
+        )
+        return Outcome(emissions=(emission,))
+
+    def _trust(self, source_id: str) -> PixelTrust:
+        source = self._sources().get(source_id)
+        return source.pixels if source else PixelTrust.VALIDATE
+
+    async def _deidentify(
+        self, event: InstanceReceived, identity: str, trust: PixelTrust
+    ) -> tuple[Deidentified, ObjectRef]:
+        key = (self._key.project, self._key.secret)
+        incoming = self._objects.incoming_folder(Zone.CLEAN)
+        with tempfile.TemporaryDirectory(prefix=DRAFT_PREFIX, dir=incoming) as folder:
+            draft = Path(folder) / "clean"
+            async with self._objects.lend(event.object) as place:
+                clean = await self._sandbox.call(str(place), str(draft), key, self._profile.name, trust.value)
+            _check(event, clean.result)
+            await self._vault.put(clean.result.identity)
+            uri = f"clean/instances/{event.origin.partition('/')[0]}/{identity}"
+            ref = await asyncio.to_thread(self._objects.put_file, uri, draft, _MEDIA_TYPE, sha256=clean.sha256)
+        return clean.result, ref
+
+
+def _check(event: InstanceReceived, result: Deidentified) -> None:
+    """Make sure that the object is the instance of the event: its identity must never reach another one's entry."""
+    context, pseudonyms = event.context, result.identity.pseudonyms
+    same = (context.patient, context.study, context.series, context.instance, event.sop_class_uid) == (
+        pseudonyms.patient,
+        pseudonyms.study,
+        pseudonyms.series,
+        pseudonyms.instance,
+        result.sop_class_uid,
+    )
+    if not same:
+        raise _mismatch("instance")
+
+
+def _mismatch(what: str) -> PermanentError:
+    msg = f"Expected the {what} of the event, got another one; check that listener and anonymizer have the same key"
+    return PermanentError(msg, reason="context-mismatch")
