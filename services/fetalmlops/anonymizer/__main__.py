@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fetalmlops.anonymizer.child import CleanFile
+from fetalmlops.anonymizer.revisions import Revisions
 from fetalmlops.anonymizer.stage import DRAFT_PREFIX, Anonymizer
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.domain.deid import PROFILES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.service import Service
 
+_LEAST_CHILDREN = 2  # one long cine must not hold up the live frames
 _RETRY_S = 0.5
 _DRAFT_AGE_S = 3600.0
 _CHILD_TIMEOUT_S = 3600.0  # the deadline of the stage comes first
@@ -50,13 +52,13 @@ async def main(service: Service) -> None:
         "fetalmlops.anonymizer.child:deidentify_file",
         CleanFile,
         initializer="fetalmlops.platform.decoding:configure",
-        workers=settings.normalizer.children,
+        workers=max(_LEAST_CHILDREN, settings.normalizer.children),
         memory_bytes=settings.normalizer.child_memory_bytes,
         timeout=_CHILD_TIMEOUT_S,
     )
     profile = PROFILES[settings.deidentification_profile]
     async with children as sandbox:
-        anonymizer = Anonymizer(objects, sandbox, vault, key, profile, sources.current)
+        anonymizer = Anonymizer(objects, sandbox, vault, Revisions(valkey), key, profile, sources.current)
         await process(anonymizer.stage, service, objects, valkey)
     await valkey.aclose()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fetalmlops.anonymizer.child import CleanFile
+    from fetalmlops.anonymizer.revisions import Revisions
     from fetalmlops.domain.contracts.events import ObjectRef
     from fetalmlops.domain.contracts.identifiers import PseudonymKey
     from fetalmlops.domain.contracts.sources import Sources
@@ -45,6 +46,8 @@ class Anonymizer:
         Children that run `fetalmlops.anonymizer.child.deidentify_file`, under limits.
     vault
         Where identities go.
+    revisions
+        Which receipt of a content came first.
     key
         The project's pseudonym key.
     profile
@@ -58,6 +61,7 @@ class Anonymizer:
         objects: ObjectStore,
         sandbox: Sandbox[CleanFile],
         vault: Vault,
+        revisions: Revisions,
         key: PseudonymKey,
         profile: Profile,
         sources: Callable[[], Sources],
@@ -65,6 +69,7 @@ class Anonymizer:
         self._objects = objects
         self._sandbox = sandbox
         self._vault = vault
+        self._revisions = revisions
         self._key = key
         self._profile = profile
         self._sources = sources
@@ -96,7 +101,7 @@ class Anonymizer:
         result, ref = await self._deidentify(event, identity, trust)
         deidentified = InstanceDeidentified(
             content_id=event.content_id,
-            revision=event.revision,
+            revision=await self._revisions.settle(event.content_id, event.revision),
             origin=event.origin,
             context=event.context,
             sop_class_uid=event.sop_class_uid,

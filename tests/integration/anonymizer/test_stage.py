@@ -19,6 +19,7 @@ import pydicom
 import pytest
 
 from fetalmlops.anonymizer.child import CleanFile
+from fetalmlops.anonymizer.revisions import Revisions
 from fetalmlops.anonymizer.stage import Anonymizer
 from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
@@ -69,7 +70,7 @@ async def running(
     vault = ValkeyVault(client, load_vault_keys(settings), key.project)
     target = "fetalmlops.anonymizer.child:deidentify_file"
     async with Sandbox(target, CleanFile, initializer="fetalmlops.platform.decoding:configure") as sandbox:
-        yield Anonymizer(objects, sandbox, vault, key, STREAM, lambda: SOURCES), vault
+        yield Anonymizer(objects, sandbox, vault, Revisions(client), key, STREAM, lambda: SOURCES), vault
     await client.aclose()
 
 
@@ -128,6 +129,23 @@ def test_trust_in_a_source_decides_and_is_part_of_the_id(
         "regions",
         "source_clean",
     ]
+
+
+def test_the_first_receipt_of_a_content_decides_its_revision(
+    embedded: Settings, objects: ObjectStore, receive: Receive, files: ModuleType
+) -> None:
+    event = receive(files.make_sample().part10())
+
+    async def run() -> list[int]:
+        async with running(embedded, objects) as (anonymizer, _):
+            return [
+                (await anonymizer.handle(deliver(msgspec.structs.replace(event, revision=revision))))
+                .emissions[0]
+                .event.revision
+                for revision in (1_767_225_600_500, 1_767_225_600_900, 1_767_225_600_100, 1_767_225_600_400)
+            ]
+
+    assert asyncio.run(run()) == [1_767_225_600_500, 1_767_225_600_500, 1_767_225_600_100, 1_767_225_600_100]
 
 
 def test_what_is_refused_leaves_nothing(
