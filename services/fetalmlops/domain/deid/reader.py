@@ -32,6 +32,9 @@ MAX_VALUE_BYTES = 1024 * 1024
 MAX_INFLATED_BYTES = 512 * 1024 * 1024
 """Longest dataset that a deflated one may become."""
 
+MAX_INFLATED_HEAD_BYTES = 8 * 1024 * 1024
+"""Longest part of a deflated dataset that is inflated where only its first attributes are of interest."""
+
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -152,12 +155,17 @@ def _read_meta(reader: _Reader) -> tuple[str, int]:
 
 
 def _inflate(reader: _Reader, start: int) -> _Reader:
+    head_only = reader.stop_after < _PIXEL_DATA
+    limit = MAX_INFLATED_HEAD_BYTES if head_only else MAX_INFLATED_BYTES
     reader.file.seek(start)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    dataset = inflater.decompress(reader.file.read(), MAX_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
+    try:
+        dataset = inflater.decompress(reader.file.read(limit if head_only else -1), limit)
+    except zlib.error:
+        refuse("Expected a deflated dataset, got one that cannot be inflated")
+    if inflater.unconsumed_tail and not head_only:
         refuse(f"Expected a deflated dataset of at most {MAX_INFLATED_BYTES} bytes, got more", Fault.TOO_LARGE)
-    if not inflater.eof:
+    if not inflater.eof and not head_only:
         refuse("Expected a whole deflated dataset, got one that breaks off")
     return _Reader(io.BytesIO(dataset), len(dataset), reader.stop_after)
 
