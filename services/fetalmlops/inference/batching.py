@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fetalmlops.domain.models.engine import join_outputs
+from fetalmlops.inference.metrics import BATCH_FRAMES, FRAMES_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,6 +89,11 @@ class Batcher:
         """Frames that wait for the engine."""
         return self._frames_waiting
 
+    @property
+    def backlog_s(self) -> float:
+        """Time that the waiting frames will take, judged by the last run, in seconds."""
+        return self._frames_waiting * self._seconds_per_frame
+
     async def infer(self, frames: NDArray[np.float32]) -> EngineOutput:
         """Return the network's outputs on prepared frames, [frames, rows, columns].
 
@@ -97,14 +103,14 @@ class Batcher:
             If too many frames are waiting; none of these was queued.
         """
         if self._frames_waiting + len(frames) > self._queue_frames and self._waiting:
-            raise OverloadedError(self._frames_waiting * self._seconds_per_frame)
+            raise OverloadedError(self.backlog_s)
         loop = asyncio.get_running_loop()
         parts = [
             _Waiting(frames[start : start + self._max_batch], loop.create_future())
             for start in range(0, len(frames), self._max_batch)
         ]
         self._waiting.extend(parts)
-        self._frames_waiting += len(frames)
+        self._count(len(frames))
         self._changed.set()
         return join_outputs(await asyncio.gather(*(part.answer for part in parts)))
 
@@ -142,16 +148,21 @@ class Batcher:
         frames = 0
         while self._waiting and frames + len(self._waiting[0].frames) <= self._max_batch:
             each = self._waiting.popleft()
-            self._frames_waiting -= len(each.frames)
+            self._count(-len(each.frames))
             if not each.answer.done():
                 frames += len(each.frames)
                 batch.append(each)
         return batch
 
+    def _count(self, frames: int) -> None:
+        self._frames_waiting += frames
+        FRAMES_WAITING.set(self._frames_waiting)
+
     async def _run(self, batch: Sequence[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         frames = np.concatenate([each.frames for each in batch]) if len(batch) > 1 else batch[0].frames
         started = loop.time()
+        BATCH_FRAMES.observe(len(frames))
         try:
             output = await loop.run_in_executor(self._thread, self._infer, frames)
         except Exception as error:  # noqa: BLE001 - whatever the engine raises belongs to the calls of this batch

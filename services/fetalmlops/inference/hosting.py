@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fetalmlops.domain.models.check import check_engine
 from fetalmlops.domain.models.decision import decision_digest
 from fetalmlops.domain.models.manifest import Precision
-from fetalmlops.inference.batching import Batcher
+from fetalmlops.inference.batching import Batcher, OverloadedError
+from fetalmlops.inference.requests import MAX_CHUNK_FRAMES
 from fetalmlops.platform.engines.openvino import OpenVinoEngine
 from fetalmlops.platform.telemetry import get_logger
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelHost", "ServedModel"]
 
+_LEAST_CALLS: Final = 16
 _log = get_logger(__name__)
 
 
@@ -38,20 +40,25 @@ class ServedModel:
         The engine that runs it.
     batcher
         The queue.
+    max_calls
+        Most calls at once: each may hold a message of frames that are not yet prepared.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, batcher: Batcher) -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, batcher: Batcher, max_calls: int) -> None:
         self.bundle = bundle
         self.engine = engine
         self.batcher = batcher
         self.decision_digest = decision_digest(bundle.manifest.decision)
+        self._max_calls = max_calls
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[ServedModel]:
-        """Keep the model alive for one call."""
+        """Keep the model alive for one call; raises `OverloadedError` if there are too many."""
+        if self._calls >= self._max_calls:
+            raise OverloadedError(self.batcher.backlog_s)
         self._calls += 1
         self._idle.clear()
         try:
@@ -110,7 +117,8 @@ class ModelHost:
                 wait_s=self._settings.batch_wait_ms / 1000,
                 queue_frames=self._settings.queue_frames,
             )
-            replaced, self._current = self._current, ServedModel(bundle, engine, batcher)
+            max_calls = max(_LEAST_CALLS, self._settings.queue_frames // MAX_CHUNK_FRAMES)
+            replaced, self._current = self._current, ServedModel(bundle, engine, batcher, max_calls)
         _log.info(
             "model_serves", bundle=bundle.manifest.name, version=bundle.manifest.version, digest=bundle.digest[:12]
         )

@@ -15,6 +15,7 @@ from fetalmlops.domain.models.classify import classify
 from fetalmlops.domain.models.engine import join_outputs
 from fetalmlops.domain.models.prepare import prepare
 from fetalmlops.inference.batching import OverloadedError
+from fetalmlops.inference.metrics import CALL_SECONDS, CALLS
 from fetalmlops.inference.requests import FrameReader, verify_chunk
 from fetalmlops.inference.responses import classify_response, metadata_response
 from fetalmlops.platform.grpc_channels import PUSHBACK_KEY, REASON_KEY
@@ -138,6 +139,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):  # type: ignore[misc]
                     response = await self._classify(request_iterator)
             except Exception as error:  # noqa: BLE001 - whatever ends a call ends it with a status
                 await _abort(context, error)
+            CALLS.labels("OK").inc()
             current.set_attribute("fetalmlops.frames", len(response.frames))
             current.set_attribute("fetalmlops.bundle", response.model.bundle_digest)
             return response
@@ -167,7 +169,9 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):  # type: ignore[misc]
             response = call.answer(options)
         response.timing.preparation_ms = call.preparation_s * 1000
         response.timing.inference_ms = call.inference_s * 1000
-        response.timing.total_ms = (time.perf_counter() - started) * 1000
+        total_s = time.perf_counter() - started
+        CALL_SECONDS.observe(total_s)
+        response.timing.total_ms = total_s * 1000
         return response
 
     def _model(self) -> ServedModel:
@@ -217,5 +221,6 @@ def _status_of(error: Exception) -> _Status:
 
 async def _abort(context: Any, error: Exception) -> NoReturn:
     status = _status_of(error)
+    CALLS.labels(status.code.name).inc()
     await context.abort(status.code, status.message, trailing_metadata=status.trailers)
     raise AssertionError

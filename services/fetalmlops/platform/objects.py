@@ -64,14 +64,14 @@ class ObjectStore:
         self._synced: set[Path] = set()
 
     def put(self, uri: str, data: bytes | memoryview, media_type: str, *, durable: bool = True) -> ObjectRef:
-        """Store an object that nobody overwrites; an equal one that is already there is left.
+        """Store an object that nobody overwrites: one that is already there whole is left, and the reference is to it.
 
         Parameters
         ----------
         uri
             Where to.
         data
-            Its bytes.
+            Its bytes; of the same size whenever the name is the same.
         media_type
             Media type for the reference.
         durable
@@ -85,15 +85,19 @@ class ObjectStore:
             If the store does not answer.
         """
         zone, path = self._resolve(uri)
+        kept = bytes(data)
         with _translated(uri):
             try:
-                obstore.put(self._zones[zone], path, bytes(data), mode="create")
+                obstore.put(self._zones[zone], path, kept, mode="create")
             except AlreadyExistsError:
-                if obstore.head(self._zones[zone], path)["size"] != len(data):
-                    obstore.put(self._zones[zone], path, bytes(data), mode="overwrite")
+                there = bytes(obstore.get(self._zones[zone], path).bytes())
+                if len(there) == len(kept):
+                    kept = there
+                else:  # torn by a power cut before it was durable
+                    obstore.put(self._zones[zone], path, kept, mode="overwrite")
             if durable and zone in self._folders:
                 self._fsync(zone, path)
-        return ObjectRef(uri=uri, sha256=hashlib.sha256(data).hexdigest(), size=len(data), media_type=media_type)
+        return ObjectRef(uri=uri, sha256=hashlib.sha256(kept).hexdigest(), size=len(kept), media_type=media_type)
 
     def put_file(self, uri: str, source: Path, media_type: str, *, sha256: str | None = None) -> ObjectRef:
         """Store a file durably; in a store of files on the same file system it is linked, not copied.

@@ -220,8 +220,8 @@ class InferenceSettings(_Section):
     """Threads of the engine."""
     max_batch: Annotated[int, Field(ge=1, le=256)] = 16
     """Frames in one engine call."""
-    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2.0
-    """Time a frame waits for others to share its engine call."""
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Time a frame waits for others although the engine is free; pays only where the engine is faster on full batches."""
     queue_frames: Annotated[int, Field(ge=1)] = 1024
     """Frames waiting; more are refused with RESOURCE_EXHAUSTED."""
     timeout_s: Seconds = 10.0

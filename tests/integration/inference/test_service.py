@@ -303,3 +303,18 @@ async def test_standard_health_and_reflection(serving: Callable, bundle: Bundle)
             async for response in call:
                 assert service in {each.name for each in response.list_services_response.service}
                 break
+
+
+async def test_calls_that_send_nothing_cannot_pile_up(serving: Callable, frames: np.ndarray) -> None:
+    async with serving(queue_frames=16) as (_, target), grpc.aio.insecure_channel(target) as channel:
+        stub = pb_grpc.InferenceServiceStub(channel)
+        idle = [stub.Classify(timeout=20) for _ in range(16)]
+        for call in idle:
+            await call.write(pb.ClassifyRequest(options=pb.ClassifyOptions()))
+        await asyncio.sleep(0.2)
+        status, _ = await raw_status(target, pb.ClassifyRequest(options=pb.ClassifyOptions()))
+        assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for call in idle:
+            call.cancel()
+        async with InferenceClient(target) as client:
+            assert (await client.classify([frames[:1]], [1])).best_frame == 1

@@ -82,7 +82,8 @@ class Deidentifier:
         target
             Binary file that takes the clean Part 10 file; what it holds after an error must be thrown away.
         source_clean
-            Whether the source is declared to send no identifiers in its pixels, so that all of them are kept.
+            Whether the source is declared to send no identifiers in its pixels, so that all of them are kept. An instance
+            that says of itself that identifiers are burned in is not believed to be clean.
 
         Raises
         ------
@@ -126,6 +127,7 @@ class Deidentifier:
         layout = pixel_layout(kept)
         items = header.dataset.items.get(REGIONS_TAG, [])
         regions = validate_regions(items, layout.rows, layout.columns, self.profile.regions)
+        source_clean = source_clean and not clean.says_burned_in(header.dataset)
         rectangles = regions.rectangles if kind is Kind.ULTRASOUND else ()
         if source_clean:
             rectangles = ((0, 0, layout.columns, layout.rows),)

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from fetalmlops.domain.deid.checks import Kept, check_value
-from fetalmlops.domain.deid.rules import DEFAULTS, EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
+from fetalmlops.domain.deid.rules import BURNED_IN_TAG, DEFAULTS, EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
 from fetalmlops.domain.deid.writer import Attributes, text
 
 if TYPE_CHECKING:
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from fetalmlops.domain.deid.profile import Profile
     from fetalmlops.domain.deid.reader import Item
 
-__all__ = ["base_attributes", "frame_pointer", "keep", "kept_attributes", "image_marks", "shell_attributes"]
+__all__ = [
+    "IMAGE_TYPE",
+    "base_attributes",
+    "frame_pointer",
+    "image_marks",
+    "keep",
+    "kept_attributes",
+    "says_burned_in",
+    "shell_attributes",
+]
 
 IMAGE_TYPE = 0x0008_0008
 _FRAME_TIME, _FRAME_TIME_VECTOR, _FRAMES = 0x0018_1063, 0x0018_1065, 0x0028_0008
@@ -68,6 +77,12 @@ def image_marks(dataset: Item, *, cleaned: bool) -> Attributes:
         0x0012_0064: ("SQ", [_code(*_BASIC_PROFILE), _code(*_CLEAN_PIXELS)]),
         0x0028_0301: ("CS", text("NO")),
     }
+
+
+def says_burned_in(dataset: Item) -> bool:
+    """Return whether an instance says that identifiers are burned into its pixels, or says it unclearly."""
+    value = dataset.values.get(BURNED_IN_TAG)
+    return value is not None and value.data.strip(b" \0") not in (b"", b"NO")
 
 
 def frame_pointer(kept: dict[int, Kept], frames: int) -> Attributes:

@@ -13,6 +13,7 @@ from fetalmlops.domain.contracts.sop_classes import DOCUMENT_CLASSES
 from fetalmlops.domain.deid.checks import Check, Numbers, Words
 
 __all__ = [
+    "BURNED_IN_TAG",
     "DEFAULTS",
     "DOCUMENT",
     "EDITION",
@@ -67,6 +68,9 @@ SERIES: tuple[Keep, ...] = (
     Keep(0x0020_0013, "InstanceNumber", "IS", _COUNT),
 )
 
+BURNED_IN_TAG = 0x0028_0301
+"""Burned In Annotation: NO is never believed, and YES always."""
+
 IMAGE: tuple[Keep, ...] = (
     *SERIES,
     Keep(0x0008_0060, "Modality", "CS", Words(("US", "OT", "IVUS", "ES", "XC"))),
@@ -98,8 +102,12 @@ IMAGE: tuple[Keep, ...] = (
     Keep(0x0028_0101, "BitsStored", "US", Numbers(1, 16)),
     Keep(0x0028_0102, "HighBit", "US", Numbers(0, 15)),
     Keep(0x0028_0103, "PixelRepresentation", "US", Numbers(0, 1)),
+    Keep(BURNED_IN_TAG, "BurnedInAnnotation", "CS", Words(("NO",))),
     Keep(0x0028_1050, "WindowCenter", "DS", Numbers(-_WHOLE, _WHOLE)),
     Keep(0x0028_1051, "WindowWidth", "DS", Numbers(1, _WHOLE)),
+    Keep(0x0028_1052, "RescaleIntercept", "DS", Numbers(-_WHOLE, _WHOLE)),
+    Keep(0x0028_1053, "RescaleSlope", "DS", Numbers(-_WHOLE, _WHOLE)),
+    Keep(0x0028_1054, "RescaleType", "LO", Words(("US", "OD"))),
     Keep(0x0028_2110, "LossyImageCompression", "CS", Words(("00", "01"))),
     Keep(0x0028_2112, "LossyImageCompressionRatio", "DS", Numbers(0.1, 10_000, 1, 4)),
     Keep(

@@ -7,9 +7,9 @@ controller 12 s to let a killed broker back, the log cleaner alone 128 MB, and e
 from __future__ import annotations
 
 import base64
+import secrets
 import shutil
 import subprocess
-import uuid
 from typing import TYPE_CHECKING
 
 from fetalmlops.platform.embedded.errors import EmbeddedError
@@ -137,8 +137,14 @@ def format_storage(layout: Layout, jars: Path) -> bool:
         raise EmbeddedError(msg)
     shutil.rmtree(data, ignore_errors=True)
     make_folder(data)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    tool = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(_properties_file(layout)))
+    tool = (
+        "kafka.tools.StorageTool",
+        "format",
+        "--cluster-id",
+        _cluster_id(),
+        "--config",
+        str(_properties_file(layout)),
+    )
     done = subprocess.run(
         [*_java(layout, jars), *tool], capture_output=True, text=True, errors="replace", timeout=60, check=False
     )
@@ -148,6 +154,13 @@ def format_storage(layout: Layout, jars: Path) -> bool:
         msg = f"Expected Kafka to format {data}, got exit code {done.returncode}: {words}; see `fetalmlops doctor`"
         raise EmbeddedError(msg)
     return True
+
+
+def _cluster_id() -> str:
+    """Return a random id as Kafka writes them: 16 bytes in URL-safe Base64, never beginning like an option of its tool."""
+    value = bytearray(secrets.token_bytes(16))
+    value[0] &= 0x7F
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
 def _java(layout: Layout, jars: Path) -> tuple[str, ...]:

@@ -111,6 +111,20 @@ def test_burned_in_annotation_is_never_believed(files: ModuleType, deidentifier:
     assert error.value.reason == "pixels-unproven"
 
 
+@pytest.mark.parametrize("word", [b"YES", b"yes ", b"CANARY"])
+def test_an_instance_that_says_burned_in_is_never_clean(
+    files: ModuleType, deidentifier: Deidentifier, word: bytes
+) -> None:
+    sample = files.make_sample()
+    sample.attributes[0x0028_0301] = ("CS", word)
+    _, result = deidentifier.deidentify_bytes(sample.part10(), source_clean=True)
+    assert result.report.pixel_action == "regions"
+    del sample.attributes[0x0018_6011]
+    with pytest.raises(PermanentError) as error:
+        deidentifier.deidentify_bytes(sample.part10(), source_clean=True)
+    assert error.value.reason == "pixels-unproven"
+
+
 def test_the_policy_is_part_of_the_digest() -> None:
     import dataclasses
 

