@@ -107,7 +107,7 @@ IMAGE: tuple[Keep, ...] = (
     Keep(0x0028_1051, "WindowWidth", "DS", Numbers(1, _WHOLE)),
     Keep(0x0028_1052, "RescaleIntercept", "DS", Numbers(-_WHOLE, _WHOLE)),
     Keep(0x0028_1053, "RescaleSlope", "DS", Numbers(-_WHOLE, _WHOLE)),
-    Keep(0x0028_1054, "RescaleType", "LO", Words(("US", "OD"))),
+    Keep(0x0028_1054, "RescaleType", "LO", Words(("US", "OD", "HU"))),
     Keep(0x0028_2110, "LossyImageCompression", "CS", Words(("00", "01"))),
     Keep(0x0028_2112, "LossyImageCompressionRatio", "DS", Numbers(0.1, 10_000, 1, 4)),
     Keep(
