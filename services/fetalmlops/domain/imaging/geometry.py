@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 
 from fetalmlops.domain.errors import PermanentError
 from fetalmlops.domain.imaging.faults import guarded
+from fetalmlops.domain.imaging.resize import halve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,22 +146,20 @@ def find_content(frames: Sequence[NDArray[np.uint8]], black_level: int) -> Box:
     >>> find_content([frame], black_level=10)
     Box(top=40, left=20, bottom=100, right=140)
     """
-    brightest = np.maximum.reduce(frames)
+    brightest = reduce(cv2.max, frames)
     rows, columns = brightest.shape
-    step = 1 + max(rows, columns) // _SEARCH_SIDE
-    found = _largest_areas(_shrunk(brightest, step) > black_level)
+    small, step = brightest, 1
+    while max(small.shape) > _SEARCH_SIDE:
+        small, step = halve(small), 2 * step
+    found = _largest_areas(small > black_level)
     if found is None:
         return Box(0, 0, rows, columns)
     # The search is as coarse as its steps; the edges are then found at full resolution.
     top, left = max(0, (found.top - 1) * step), max(0, (found.left - 1) * step)
-    rough = brightest[top : (found.bottom + 1) * step, left : (found.right + 1) * step] > black_level
-    across, down = np.flatnonzero(rough.any(axis=0)), np.flatnonzero(rough.any(axis=1))
+    rough = brightest[top : (found.bottom + 1) * step, left : (found.right + 1) * step]
+    across = np.flatnonzero(rough.max(axis=0) > black_level)
+    down = np.flatnonzero(rough.max(axis=1) > black_level)
     return Box(int(top + down[0]), int(left + across[0]), int(top + down[-1]) + 1, int(left + across[-1]) + 1)
-
-
-def _shrunk(frame: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    size = (-(-frame.shape[1] // step), -(-frame.shape[0] // step))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
 
 
 def _largest_areas(bright: NDArray[np.bool_]) -> Box | None:

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fitted", "shrink"]
+__all__ = ["fitted", "halve", "shrink"]
 
 _BLUR = 0.35
 _FAINTEST = 0.25  # below it a kernel of 3 pixels is the identity
@@ -42,14 +42,19 @@ def shrink(frame: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint
     (384, 512)
     """
     while frame.shape[0] >= 2 * rows and frame.shape[1] >= 2 * columns:
-        half = (frame.shape[1] // 2, frame.shape[0] // 2)
-        frame = cv2.resize(frame[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
+        frame = halve(frame)
     if frame.shape == (rows, columns):
         return np.ascontiguousarray(frame)
     sigma = (_sigma(frame.shape[1] / columns), _sigma(frame.shape[0] / rows))
     if max(sigma) > _FAINTEST:
         frame = cv2.GaussianBlur(frame, (3, 3), sigma[0], sigmaY=sigma[1], hint=cv2.ALGO_HINT_ACCURATE)
     return np.asarray(cv2.resize(frame, (columns, rows), interpolation=cv2.INTER_LINEAR_EXACT))
+
+
+def halve(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the means over 2 x 2 pixels; the last row or column of an odd number is left out, unless it is the only one."""
+    rows, columns = max(1, frame.shape[0] // 2), max(1, frame.shape[1] // 2)
+    return np.asarray(cv2.resize(frame[: 2 * rows, : 2 * columns], (columns, rows), interpolation=cv2.INTER_AREA))
 
 
 def _sigma(factor: float) -> float:
