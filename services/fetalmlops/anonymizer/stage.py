@@ -127,7 +127,7 @@ class Anonymizer:
     ) -> tuple[Deidentified, ObjectRef]:
         key = (self._key.project, self._key.secret)
         incoming = self._objects.incoming_folder(Zone.CLEAN)
-        with tempfile.TemporaryDirectory(prefix=DRAFT_PREFIX, dir=incoming) as folder:
+        with tempfile.TemporaryDirectory(prefix=DRAFT_PREFIX, dir=incoming, ignore_cleanup_errors=True) as folder:
             draft = Path(folder) / "clean"
             async with self._objects.lend(event.object) as place:
                 clean = await self._sandbox.call(str(place), str(draft), key, self._profile.name, trust.value)

@@ -6,6 +6,7 @@ Everything else of ITU-T T.81 Annex B passes unchanged, so that the frame decode
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fetalmlops.domain.deid.faults import refuse
@@ -17,6 +18,7 @@ _APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
 _RESTARTS = range(0xD0, 0xD8)
 _FRAME_HEADERS = frozenset((0xC0, 0xC1, 0xC2, 0xC3))
 _TABLES = frozenset((0xC4, 0xDB, 0xDD))
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
 
@@ -99,11 +101,7 @@ def _allowed(marker: int, segment: bytes) -> bytes:
 
 def _scan_end(data: bytes, position: int) -> int:
     """Return where the entropy-coded data ends: at the next marker that is no restart."""
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0 or position + 1 >= len(data):
-            refuse("Expected a whole JPEG scan, got one that breaks off")
-        following = data[position + 1]
-        if following != 0 and following != 0xFF and following not in _RESTARTS:
-            return position
-        position += 1 if following == 0xFF else 2
+    found = _MARKER_AFTER_SCAN.search(data, position)
+    if found is None:
+        refuse("Expected a whole JPEG scan, got one that breaks off")
+    return found.start()
