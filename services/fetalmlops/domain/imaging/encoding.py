@@ -35,7 +35,7 @@ def encode_frames(frames: Iterable[DecodedFrame]) -> Iterator[bytes]:
     ----------
     frames
         Frames as `fetalmlops.domain.imaging.decoding.iter_frames` yields them. The dataset's Photometric Interpretation,
-        Bits Stored and High Bit must become theirs, and its Planar Configuration 0.
+        Bits Stored and High Bit must become theirs, its Bits Allocated 8 up to 8 bits, and its Planar Configuration 0.
 
     Examples
     --------

@@ -11,7 +11,8 @@ import cv2
 import msgspec
 import numpy as np
 
-from fetalmlops.domain.errors import ContractError
+from fetalmlops.domain.errors import ContractError, SettingsError
+from fetalmlops.domain.imaging.frames import MAX_FRAMES, MAX_SIDE
 from fetalmlops.domain.imaging.geometry import Box, Geometry, Spacing, find_content
 from fetalmlops.domain.imaging.quality import measure_quality
 from fetalmlops.domain.imaging.resize import fitted, shrink
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fetalmlops.domain.contracts.events import Quality
 
 __all__ = ["CODE_VERSION", "GreyFrames", "NormalizedFrames", "Pipeline"]
+
+_WHITE = 255
 
 CODE_VERSION = 1
 """Raised with every change of this package that changes the frames it makes from the same input and parameters."""
@@ -89,6 +92,11 @@ class Pipeline:
     black_level
         Highest grey level, 0 to 254, that counts as black where the sector is searched for.
 
+    Raises
+    ------
+    SettingsError
+        If a parameter is out of its range.
+
     Examples
     --------
     >>> result = Pipeline().run_array(np.full((600, 800), 90, np.uint8), spacing=(0.1, 0.1))
@@ -99,6 +107,12 @@ class Pipeline:
     max_frames: int = 64
     max_side: int = 512
     black_level: int = 8
+
+    def __post_init__(self) -> None:
+        sizes = 1 <= self.max_frames <= MAX_FRAMES and 1 <= self.max_side <= MAX_SIDE
+        if not (sizes and 0 <= self.black_level < _WHITE):
+            msg = f"Expected at most {MAX_FRAMES} frames of at most {MAX_SIDE} pixels and a black level below 255, got others"
+            raise SettingsError(msg)
 
     @cached_property
     def digest(self) -> str:

@@ -92,7 +92,7 @@ class FrameSource:
 
     def __init__(self, file: BinaryIO, transfer_syntax_uid: str, layout: PixelLayout, pixels: PixelData) -> None:
         if transfer_syntax_uid not in NATIVE | ENCAPSULATED:
-            refuse(Fault.UNSUPPORTED_TRANSFER_SYNTAX, "Expected a transfer syntax of conformance.md, got another")
+            refuse(Fault.UNSUPPORTED_TRANSFER_SYNTAX, "Expected a transfer syntax that is negotiated, got another")
         self.layout = layout
         self.transfer_syntax_uid = transfer_syntax_uid
         self._file = file

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fetalmlops.domain.contracts.events import Quality
-from fetalmlops.domain.errors import ContractError
+from fetalmlops.domain.errors import ContractError, SettingsError
 from fetalmlops.domain.imaging import normalize
 from fetalmlops.domain.imaging.geometry import Box, Geometry
 from fetalmlops.domain.imaging.image import open_image
@@ -125,6 +125,22 @@ def test_the_output_of_this_code_version_has_not_changed() -> None:
     frames = Pipeline().run_array(pixels, sector=Box(30, 11, 593, 789)).frames
     assert normalize.CODE_VERSION == 1
     assert (frames.shape, int(frames.sum()), zlib.crc32(frames.tobytes())) == ((1, 371, 512), 24_211_966, 0xF8137D51)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_frames": 0},
+        {"max_frames": 65},
+        {"max_side": 0},
+        {"max_side": 513},
+        {"black_level": -1},
+        {"black_level": 255},
+    ],
+)
+def test_parameters_out_of_range_are_refused(parameters: dict[str, int]) -> None:
+    with pytest.raises(SettingsError):
+        Pipeline(**parameters)
 
 
 def test_quality_figures() -> None:
