@@ -6,9 +6,10 @@ pynetdicom reads and writes the negotiation's PDUs and decides the presentation 
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -23,6 +24,9 @@ from pynetdicom.presentation import negotiate_as_acceptor
 from fetalmlops import __version__
 from fetalmlops.listener.channel import AbortReason, ProtocolError
 from fetalmlops.listener.contexts import supported_contexts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "APPLICATION_CONTEXT",
@@ -116,13 +120,10 @@ def read_request(body: bytes) -> Proposal:
         If it is malformed.
     """
     pdu = A_ASSOCIATE_RQ()
-    try:
+    with _as_protocol_error():
         pdu.decode(struct.pack(">BxI", PduKind.ASSOCIATE_REQUEST, len(body)) + body)
         primitive = pdu.to_primitive()
         calling, called = primitive.calling_ae_title.strip(), primitive.called_ae_title.strip()
-    except Exception as error:  # noqa: BLE001 - the library raises whatever the bytes lead it to
-        msg = f"Expected an A-ASSOCIATE-RQ of PS3.8 section 9.3.2, got {type(error).__name__} while reading it"
-        raise ProtocolError(msg, AbortReason.INVALID_PARAMETER) from None
     rejection = None
     if not pdu.protocol_version & _PROTOCOL_VERSION_BIT:
         rejection = Rejection.PROTOCOL_VERSION
@@ -140,6 +141,11 @@ def accept(proposal: Proposal, max_pdu_bytes: int) -> tuple[bytes, dict[int, Acc
         What is answered.
     max_pdu_bytes
         Longest PDU that we receive, in bytes; 0 for no limit.
+
+    Raises
+    ------
+    ProtocolError
+        If the proposal is malformed.
     """
     requested = proposal.primitive
     roles = {
@@ -147,9 +153,10 @@ def accept(proposal: Proposal, max_pdu_bytes: int) -> tuple[bytes, dict[int, Acc
         for item in requested.user_information
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
     }
-    results, replies = negotiate_as_acceptor(
-        requested.presentation_context_definition_list, list(supported_contexts()), roles
-    )
+    with _as_protocol_error():
+        results, replies = negotiate_as_acceptor(
+            requested.presentation_context_definition_list, list(supported_contexts()), roles
+        )
     answer = A_ASSOCIATE()
     answer.application_context_name = APPLICATION_CONTEXT
     answer.calling_ae_title = requested.calling_ae_title
@@ -179,6 +186,15 @@ def encode_message(context_id: int, command_set: bytes) -> bytes:
     """Return the P-DATA-TF PDU of a message that has a command set only."""
     head = _FRAGMENT.pack(PduKind.DATA, len(command_set) + 6, len(command_set) + 2, context_id, _LAST_COMMAND)
     return head + command_set
+
+
+@contextmanager
+def _as_protocol_error() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the library raises whatever the bytes lead it to
+        msg = f"Expected an A-ASSOCIATE-RQ of PS3.8 section 9.3.2, got {type(error).__name__} while reading it"
+        raise ProtocolError(msg, AbortReason.INVALID_PARAMETER) from None
 
 
 def _user_information(max_pdu_bytes: int) -> list[object]:
