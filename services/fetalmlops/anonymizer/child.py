@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
+from fetalmlops.domain.contracts.sources import PixelTrust
 from fetalmlops.domain.deid import PROFILES, Deidentified, Deidentifier
 from fetalmlops.domain.errors import TransientError
 
@@ -34,7 +35,7 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
     profile
         Name of the profile.
     trust
-        What is known of the source's pixels, a word of `fetalmlops.domain.contracts.sources.PixelTrust`.
+        What is known of the source's pixels, a word of `PixelTrust`.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
     """
     try:
         with Path(source).open("rb") as reader, Path(target).open("x+b") as writer:
-            result = _deidentifier(*key, profile).deidentify(reader, writer, source_clean=trust == "clean")
+            result = _deidentifier(*key, profile).deidentify(reader, writer, source_clean=trust == PixelTrust.CLEAN)
             writer.seek(0)
             return CleanFile(result, hashlib.file_digest(writer, "sha256").hexdigest())
     except OSError as error:

@@ -198,7 +198,7 @@ DOCUMENT: tuple[Keep, ...] = (
     *SERIES,
     Keep(0x0008_0060, "Modality", "CS", Words(("SR", "KO"))),
 )
-"""Kept of a document: a shell without its content."""
+"""Kept of a document: a shell without its content, and without the dates that the standard requires of documents."""
 
 _EMPTIED_ALWAYS = (
     (0x0008_0020, "DA"),
