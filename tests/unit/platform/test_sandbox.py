@@ -227,18 +227,13 @@ def test_a_child_that_dies_while_idle_is_no_call_s_fault() -> None:
 
 
 def test_calls_run_in_as_many_children_as_there_are_and_the_loop_goes_on(tmp_path: Path) -> None:
-    """Each call ends only once the other one runs."""
+    """Each call ends only once the other one runs: a loop held up by the first would never start the second."""
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
 
     async def main() -> None:
         async with sandbox("meet", workers=2) as children:
             calls = asyncio.gather(children.call(first, second, timeout=20), children.call(second, first, timeout=20))
-            ticks = 0
-            while not calls.done():
-                await asyncio.sleep(0.001)
-                ticks += 1
             assert await calls == [True, True]
-            assert ticks > 1
 
     asyncio.run(main())
 
