@@ -37,7 +37,7 @@ demo: setup
 	@sent=$$(mktemp) && trap 'rm -f $$sent' EXIT && { $(BIN)/fetalmlops simulate --instances $(DEMO) >$$sent 2>&1 & } && \
 		$(BIN)/fetalmlops results --expect $(DEMO) --timeout 120; shown=$$?; \
 		wait $$! || shown=1; test $$shown = 0 || cat $$sent; exit $$shown
-	@echo "The system stays up. Look around: $(BIN)/fetalmlops status    Stop it: make down"
+	@echo; echo "The system stays up. Look around: $(BIN)/fetalmlops status    Stop it: make down"
 
 test: $(STAMP)/dev $(STAMP)/setup
 	$(BIN)/pytest -q -m "not slow and not torch"
