@@ -222,6 +222,6 @@ def _write_secret(path: Path, text: str) -> None:
 
 def _missing(path: Path) -> str:
     return (
-        f"Expected a key in {path}, got no such file; `fetalmlops up` makes the keys of an embedded system, elsewhere "
-        "place the project's keys there"
+        f"Expected a key in {path}, got no such file; place the project's keys there, or make them once: `fetalmlops up` "
+        "does in an embedded system, `fetalmlops keys make` elsewhere"
     )

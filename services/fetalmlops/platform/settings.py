@@ -2,7 +2,8 @@
 
 Later sources win: defaults, then ``run/embedded.toml`` of the state folder (written by ``fetalmlops up``: the ports and
 credentials of the embedded servers), then ``fetalmlops.toml`` of the state folder, then environment variables
-(``FETALMLOPS_KAFKA__BOOTSTRAP_SERVERS`` sets ``kafka.bootstrap_servers``).
+(``FETALMLOPS_KAFKA__BOOTSTRAP_SERVERS`` sets ``kafka.bootstrap_servers``). What must not stand in an environment comes
+from files: one in the folder ``FETALMLOPS_SECRETS_DIR``, named as the variable, wins over the files above.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from fetalmlops.domain.errors import SettingsError
 
@@ -37,6 +43,8 @@ __all__ = [
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0)]
+
+_SECRETS_DIR = "FETALMLOPS_SECRETS_DIR"
 
 
 class _Section(BaseModel):
@@ -296,10 +304,12 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the files, which arrive as initial values."""
-        return env_settings, init_settings
+        """Let the environment win over mounted secrets, and those over the files, which arrive as initial values."""
+        folder = os.environ.get(_SECRETS_DIR) or None
+        secrets = NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder, secrets_dir_missing="ok")
+        return env_settings, secrets, init_settings
 
     @property
     def run_folder(self) -> Path:
@@ -343,7 +353,8 @@ def load_settings(home: Path | None = None) -> Settings:
     Raises
     ------
     SettingsError
-        If a file is not TOML, or a setting is unknown or out of range; names the setting, never its value.
+        If a file is not TOML, a mounted secret cannot be read, or a setting is unknown or out of range; names the
+        setting, never its value.
     """
     folder = (home or home_folder()).absolute()
     values: dict[str, Any] = {}
@@ -355,6 +366,9 @@ def load_settings(home: Path | None = None) -> Settings:
         raise SettingsError(msg)
     try:
         return Settings(**values).model_copy(update={"home": folder})
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"Expected readable text files in {_SECRETS_DIR}, got {type(error).__name__}; mend them or their rights"
+        raise SettingsError(msg) from None
     except ValidationError as error:
         places = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)
