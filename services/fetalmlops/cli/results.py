@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
+from fetalmlops.domain.contracts.planes import Plane
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
 from fetalmlops.domain.operations.results import CurrentResults
 from fetalmlops.platform.bus import read_topic
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["results"]
 
-_SHORT = 12
+_SHORT = 8
+_NUMBERS = frozenset({"confidence", "frame", "ms"})
 _STYLES = {"accept": "green", "review": "yellow", "out_of_scope": "red", "not_applicable": "dim"}
 
 
@@ -106,26 +109,45 @@ class _LiveTable(_View):
 def _table(current: CurrentResults, last: int) -> Table:
     rows = list(current)
     table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="dim",
         title=f"{len(rows)} current results",
+        title_justify="left",
         caption="demonstration model: not for clinical use" if _demonstration(rows) else None,
+        caption_justify="left",
     )
-    for column in ("study", "instance", "plane", "brain plane", "confidence", "decision", "why", "frame", "ms"):
-        table.add_column(column, justify="right" if column in {"confidence", "frame", "ms"} else "left", no_wrap=True)
-    for result in rows[-last:]:
+    shown = rows[-last:]
+    reasons = any(result.reasons for result in shown)
+    for column in (
+        "study",
+        "instance",
+        "plane",
+        "confidence",
+        "decision",
+        "frame",
+        "ms",
+        *(("why",) if reasons else ()),
+    ):
+        table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=column != "why")
+    for result in shown:
         table.add_row(
             result.context.study[:_SHORT],
             result.context.instance[:_SHORT],
-            result.plane or "",
-            (result.brain_plane or "") if result.plane == "brain" else "",
+            _plane(result),
             "" if result.confidence is None else f"{result.confidence:.3f}",
-            f"[{_STYLES.get(result.decision, '')}]{result.decision}[/]"
-            if result.decision in _STYLES
-            else str(result.decision),
-            ", ".join(result.reasons),
+            Text(result.decision, style=_STYLES.get(result.decision, "")),
             str(result.best_frame or ""),
             f"{result.measured.since_arrival_ms:.0f}",
+            *((", ".join(result.reasons),) if reasons else ()),
         )
     return table
+
+
+def _plane(result: InstanceClassified) -> str:
+    if result.plane == Plane.BRAIN and result.brain_plane:
+        return f"{result.plane}: {result.brain_plane}"
+    return result.plane or ""
 
 
 def _demonstration(rows: list[InstanceClassified]) -> bool:
