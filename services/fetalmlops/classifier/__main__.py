@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fetalmlops.classifier.claims import Claims
 from fetalmlops.classifier.stage import Classifier
 from fetalmlops.domain.contracts.topics import Zone
+from fetalmlops.platform.claims import Claims
 from fetalmlops.platform.inference_client import open_inference
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects

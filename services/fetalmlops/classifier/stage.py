@@ -20,8 +20,8 @@ from fetalmlops.platform.streams import Delivery, Emission, Outcome, Stage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fetalmlops.classifier.claims import Claims
     from fetalmlops.domain.contracts.events import FramesRef, ObjectRef
+    from fetalmlops.platform.claims import Claims
     from fetalmlops.platform.inference_client import InferenceClient
     from fetalmlops.platform.objects import ObjectStore
 

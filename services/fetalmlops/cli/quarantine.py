@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fetalmlops.domain.contracts.events import QuarantineOutcome
 from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.platform import quarantine as actions
 from fetalmlops.platform.bus import Publisher
@@ -115,7 +116,8 @@ async def _drop(settings: Settings, wanted: str, reason: str) -> str:
     item = await _find(settings, wanted)
     publisher = await _publisher(settings)
     try:
-        await actions.drop(item.entry.entry_id, getpass.getuser(), reason, publisher)
+        actor = getpass.getuser()
+        await actions.resolve(item.entry.entry_id, QuarantineOutcome.DROPPED, actor, reason, publisher, process="cli")
     finally:
         await publisher.stop()
     return item.entry.entry_id

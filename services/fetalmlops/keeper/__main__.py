@@ -12,6 +12,7 @@ from fetalmlops.keeper.lease import Lease
 from fetalmlops.keeper.replays import Replays
 from fetalmlops.keeper.retention import delete_expired
 from fetalmlops.platform.bus import Publisher
+from fetalmlops.platform.claims import Claims
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.service import run_service
@@ -33,12 +34,13 @@ async def main(service: Service) -> None:
     valkey = open_valkey(settings)
     publisher = Publisher(settings.kafka, service.health)
     await publisher.start()
-    replays = Replays(settings, publisher, objects)
+    replays = Replays(settings, publisher, objects, Claims(valkey))
     lease = Lease(valkey, settings.keeper.lease_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(follow(QUARANTINE_RESOLVED, QuarantineResolved, replays.take_resolution, service, publisher))
         for topic in (EVENT_QUARANTINED_PHI, EVENT_QUARANTINED):
-            tasks.create_task(follow(topic, EventQuarantined, replays.take_entry, service, publisher))
+            # One instance may have several entries: none of them replaces another.
+            tasks.create_task(follow(topic, EventQuarantined, replays.take_entry, service, publisher, every=True))
         tasks.create_task(_keep(service, lease, replays, objects))
     await publisher.stop()
     await valkey.aclose()
@@ -56,6 +58,7 @@ async def _keep(service: Service, lease: Lease, replays: Replays, objects: Objec
             active = False
         service.health.note("active", active)
         if active and service.health.ready:
+            await replays.close_classified()
             await replays.replay_due()
             if loop.time() >= next_retention:
                 next_retention = loop.time() + service.settings.keeper.retention_interval_s

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from fetalmlops.platform.keyvalue import valkey_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis.asyncio import Redis
 
     from fetalmlops.domain.contracts.planes import Role
@@ -66,7 +68,15 @@ class Claims:
         """
         with valkey_errors():
             value = await self._valkey.get(_key(content_id, role))
-        return isinstance(value, bytes) and value.startswith(b"published|")
+        return _is_published(value)
+
+    async def published_among(self, content_ids: Sequence[str], role: Role) -> set[str]:
+        """Return those contents of which a result was published. Raises as `published`."""
+        if not content_ids:
+            return set()
+        with valkey_errors():
+            values = await self._valkey.mget([_key(content_id, role) for content_id in content_ids])
+        return {content_id for content_id, value in zip(content_ids, values, strict=True) if _is_published(value)}
 
     async def claim(self, content_id: str, role: Role, event_id: str) -> Claim:
         """Claim the result of a content for an event. Raises as `published`."""
@@ -81,6 +91,10 @@ class Claims:
         """Note that the claimed event is published. Raises as `published`."""
         with valkey_errors():
             await self._valkey.set(_key(content_id, role), f"published|{event_id}", ex=_KEEP_S)
+
+
+def _is_published(value: object) -> bool:
+    return isinstance(value, bytes) and value.startswith(b"published|")
 
 
 def _key(content_id: str, role: Role) -> str:

@@ -1,4 +1,4 @@
-"""Acting on quarantine entries: read one whole, replay it, drop it."""
+"""Acting on quarantine entries: read one whole, replay it, close it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["drop", "read_entry", "read_ledger", "replay"]
+__all__ = ["read_entry", "read_ledger", "replay", "resolve"]
 
 
 async def read_ledger(kafka: KafkaSettings) -> Ledger:
@@ -34,7 +34,7 @@ async def read_ledger(kafka: KafkaSettings) -> Ledger:
     """
     ledger = Ledger()
     async for record in read_topic(kafka, QUARANTINE_RESOLVED):
-        ledger.resolve(decode(QuarantineResolved, record.value))
+        ledger.close(decode(QuarantineResolved, record.value).entry_id)
     for topic in (EVENT_QUARANTINED_PHI, EVENT_QUARANTINED):
         async for record in read_topic(kafka, topic):
             entry = decode(EventQuarantined, record.value)
@@ -82,13 +82,15 @@ async def replay(entry: EventQuarantined, publisher: Publisher, objects: ObjectS
     await publisher.publish_raw(entry.topic, entry.key.encode() or None, value, headers)
 
 
-async def drop(entry_id: str, actor: str, reason: str, publisher: Publisher) -> None:
-    """Close an entry without a replay: the instance gets no result. Who did it and why stays on record."""
-    resolution = QuarantineResolved(entry_id=entry_id, outcome=QuarantineOutcome.DROPPED, actor=actor, reason=reason)
+async def resolve(
+    entry_id: str, outcome: QuarantineOutcome, actor: str, reason: str, publisher: Publisher, *, process: str
+) -> None:
+    """Close an entry without a replay. Who did it and why stays on record."""
+    resolution = QuarantineResolved(entry_id=entry_id, outcome=outcome, actor=actor, reason=reason)
     envelope = Envelope(
-        id=event_id(entry_id, "resolved", ["dropped", actor]),
+        id=event_id(entry_id, "resolved", [outcome, actor]),
         type=QUARANTINE_RESOLVED.name,
-        source="fetalmlops/cli",
+        source=f"fetalmlops/{process}",
         time_ms=round(time.time() * 1000),
     )
     await publisher.publish(QUARANTINE_RESOLVED, entry_id, envelope, resolution)

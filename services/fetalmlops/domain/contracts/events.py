@@ -299,9 +299,10 @@ class EventQuarantined(Event, frozen=True, kw_only=True):
 
 
 class QuarantineOutcome(OpenEnum):
-    """How a quarantine entry ended."""
+    """How a quarantine entry ended: by a replay, because its content has a result by another way, or dropped by a person."""
 
     REPLAYED = "replayed"
+    CLASSIFIED = "classified"
     DROPPED = "dropped"
     UNKNOWN = "unknown"
 

@@ -12,7 +12,7 @@ from fetalmlops.domain.contracts.events import QuarantineKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fetalmlops.domain.contracts.events import EventQuarantined, QuarantineResolved
+    from fetalmlops.domain.contracts.events import EventQuarantined
 
 __all__ = ["Ledger", "OpenEntry", "Place"]
 
@@ -69,10 +69,10 @@ class Ledger:
         kept = msgspec.structs.replace(entry, value=None, headers=entry.headers[:1])
         self._entries[entry.entry_id] = OpenEntry(entry=kept, place=place, time_ms=time_ms)
 
-    def resolve(self, resolution: QuarantineResolved) -> None:
-        """Close an entry."""
-        self._resolved.add(resolution.entry_id)
-        self._entries.pop(resolution.entry_id, None)
+    def close(self, entry_id: str) -> None:
+        """Close an entry, whether it is known already or comes later."""
+        self._resolved.add(entry_id)
+        self._entries.pop(entry_id, None)
 
     def replayed(self, entry_id: str, now_ms: int) -> None:
         """Note that an entry was replayed."""

@@ -1,4 +1,4 @@
-"""Follow mode: every copy reads all of a topic, without a group, and holds the last state of each key."""
+"""Follow mode: every copy reads all of a topic, without a group, and holds the state that it describes."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ async def follow(
     apply: Callable[[Delivery[E]], Awaitable[None]],
     service: Service,
     publisher: Publisher,
+    *,
+    every: bool = False,
 ) -> None:
     """Follow a topic until the process is asked to stop.
 
-    At the start it reads to the end that it finds and applies the last event of each key; from then on every event as it
-    comes. The process is not ready before. A bad event leaves the state as it was and raises an alarm; nothing is
+    At the start it reads to the end that it finds and applies the last event of each key, or all of them; from then on every
+    event as it comes. The process is not ready before. A bad event leaves the state as it was and raises an alarm; nothing is
     committed or quarantined.
 
     Parameters
@@ -61,6 +63,8 @@ async def follow(
         The process.
     publisher
         For alarms.
+    every
+        Whether each event counts from the start on, not only the last one of its key.
     """
     waits = f"topic {topic.name}"
     service.health.waiting_for(waits)
@@ -71,7 +75,10 @@ async def follow(
         try:
             await consumer.start()
             service.health.served_by(BROKER)
-            await _Follower(topic, event_type, apply, service, publisher, consumer).run(waits)
+            follower = _Follower(topic, event_type, apply, service, publisher, consumer)
+            await follower.catch_up(every=every)
+            service.health.served_by(waits)
+            await follower.go_on()
         except (KafkaError, OSError) as error:
             service.health.waiting_for(BROKER)
             _log.warning("follow_interrupted", topic=topic.name, error=type(error).__name__)
@@ -97,17 +104,21 @@ class _Follower:
         self._publisher = publisher
         self._consumer = consumer
 
-    async def run(self, waits: str) -> None:
+    async def catch_up(self, *, every: bool) -> None:
         partitions = [TopicPartition(self._topic.name, number) for number in range(self._topic.partitions)]
         self._consumer.assign(partitions)
         ends = await self._consumer.end_offsets(partitions)
         last: dict[bytes | None, ConsumerRecord] = {}
         while not self._service.stopping.is_set() and await self._behind(ends):
             for record in await self._poll():
-                last[record.key] = record
+                if every:
+                    await self._take(record)
+                else:
+                    last[record.key] = record
         for record in last.values():
             await self._take(record)
-        self._service.health.served_by(waits)
+
+    async def go_on(self) -> None:
         while not self._service.stopping.is_set():
             for record in await self._poll():
                 await self._take(record)

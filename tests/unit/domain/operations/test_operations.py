@@ -7,8 +7,6 @@ from fetalmlops.domain.contracts.events import (
     EventQuarantined,
     Header,
     QuarantineKind,
-    QuarantineOutcome,
-    QuarantineResolved,
 )
 from fetalmlops.domain.contracts.planes import Role
 from fetalmlops.domain.operations.ledger import Ledger, Place
@@ -37,8 +35,8 @@ def test_entries_are_open_until_resolved_in_any_order() -> None:
     ledger = Ledger()
     ledger.add(entry(1), PLACE, 10)
     ledger.add(entry(2), PLACE, 5)
-    ledger.resolve(QuarantineResolved(entry_id=ID.format(1), outcome=QuarantineOutcome.DROPPED, actor="a"))
-    ledger.resolve(QuarantineResolved(entry_id=ID.format(3), outcome=QuarantineOutcome.REPLAYED, actor="a"))
+    ledger.close(ID.format(1))
+    ledger.close(ID.format(3))
     ledger.add(entry(3), PLACE, 1)
     assert [item.entry.entry_id for item in ledger.open()] == [ID.format(2)]
 
