@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from fetalmlops.domain.simulation.rendering import record
+from fetalmlops.domain.imaging.geometry import Box
+from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.simulation.rendering import Burned
+from fetalmlops.domain.simulation.rendering import render as render_screen
 from fetalmlops.domain.simulation.scanners import SCANNERS, find_scanner
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TEST_SCANNERS", "TRAINING_SCANNERS", "VALIDATION_SCANNERS", "render"]
 
+_CALIPERS = 0.3
+_PIPELINE = Pipeline()
 _NAMES = tuple(scanner.name for scanner in SCANNERS)
 
 TRAINING_SCANNERS = _NAMES[:4]
@@ -28,7 +33,7 @@ TEST_SCANNERS = _NAMES[5:]
 
 
 def render(plane: Plane, brain_plane: BrainPlane | None, scanner: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the sector of one image, grey ``uint8`` of [rows, columns], as the normaliser hands it on.
+    """Return one image as serving gets it: a scanner's screen, brought through the normaliser.
 
     Parameters
     ----------
@@ -37,7 +42,17 @@ def render(plane: Plane, brain_plane: BrainPlane | None, scanner: str, rng: np.r
     scanner
         Name of a simulated scanner.
     rng
-        Source of all that is random.
+        Source of all that is random; whether calipers stand in the image does not depend on the plane.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        The sector, grey, [rows, columns].
     """
     cv2.setNumThreads(1)
-    return record(plane, find_scanner(scanner), rng, brain_plane=brain_plane).image()
+    burned = Burned(calipers=bool(rng.random() < _CALIPERS))
+    screen = render_screen(plane, find_scanner(scanner), rng, brain_plane=brain_plane, burned=burned)
+    region = screen.region
+    sector = Box(top=region.y0, left=region.x0, bottom=region.y1 + 1, right=region.x1 + 1)
+    frame: NDArray[np.uint8] = _PIPELINE.run_array(screen.pixels, sector=sector).frames[0]
+    return frame
