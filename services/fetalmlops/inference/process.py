@@ -84,6 +84,7 @@ async def main(service: Service) -> None:
     host = ModelHost(settings.inference)
     server = InferenceServer(host, settings.inference)
     service.health.waiting_for(_MODEL)
+    service.started()
     await server.start()
     service.health.note("port", server.port)
     publisher = Publisher(settings.kafka, service.health)

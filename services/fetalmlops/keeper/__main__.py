@@ -47,6 +47,8 @@ async def main(service: Service) -> None:
 
 
 async def _keep(service: Service, lease: Lease, replays: Replays, objects: ObjectStore) -> None:
+    # The topics' followers were begun before, and have said what they wait for.
+    service.started()
     loop = asyncio.get_running_loop()
     next_retention = loop.time()
     while not service.stopping.is_set():

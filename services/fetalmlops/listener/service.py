@@ -50,6 +50,7 @@ async def listen(service: Service) -> None:
     announcer.start()
     sweeper.start()
     server.start()
+    service.started()
     service.health.note("dicom_port", server.port)
     service.health.note("ae_title", settings.listener.ae_title)
     _log.info("listening", port=server.port, abandoned_files_removed=removed)

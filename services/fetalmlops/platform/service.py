@@ -27,6 +27,7 @@ EXIT_CONFIGURATION = 78
 EXIT_RETRY = 75
 """Exit code (EX_TEMPFAIL) of a process that could not keep its promises and must be started again."""
 
+_START = "its start"
 _STOP_GRACE_S = 25.0
 _log = get_logger(__name__)
 
@@ -52,6 +53,10 @@ class Service:
     health: Health
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def started(self) -> None:
+        """Say that the process works, or has said in its health what it waits for; before that it is not ready."""
+        self.health.served_by(_START)
+
 
 def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
     """Run a process until it is asked to stop, then exit.
@@ -74,6 +79,7 @@ def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
 
 async def _live(name: str, settings: Settings, main: Callable[[Service], Awaitable[None]]) -> int:
     service = Service(name, settings, Health(name))
+    service.health.waiting_for(_START)
     server = HealthServer(service.health, settings.health)
     server.start()
     loop = asyncio.get_running_loop()

@@ -58,6 +58,7 @@ async def process(stage: Stage[E], service: Service, objects: ObjectStore, valke
     """
     health = service.health
     health.waiting_for("partitions")
+    service.started()
     if not await _source_is_there(stage, service):
         return
     publisher = Publisher(service.settings.kafka, health)
