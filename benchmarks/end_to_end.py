@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 from kafka import KafkaConsumer
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
 from fetalmlops.domain.simulation import InstanceSpec, Kind, StudySpec, make_instance, make_study
@@ -161,17 +161,22 @@ def measure_rate(name: str, files: list[Path], settings: Settings, results: Resu
     print(f"{name:<14}{len(files):>10}{len(files) / sent_s:>15.1f}{rate:>12.1f}{peer:>16.1f}{rate / peer:>8.2f}")
 
 
-def measure_latency(files: list[Path], settings: Settings, results: Results) -> None:
-    """Print the time from a C-STORE response to the result event at the subscriber, one instance at a time."""
+def store(files: list[Path], settings: Settings) -> float:
+    """Send files over one association of our own; return when the last response came."""
     listener = settings.listener
     peer = Peer(host="127.0.0.1", port=listener.port, called=listener.ae_title)
+    for outcome in send_files(files, peer, associations=1):
+        if not outcome.stored:
+            sys.exit(f"Expected success, got {outcome.summary}")
+    return time.monotonic()
+
+
+def measure_latency(files: list[Path], settings: Settings, results: Results) -> None:
+    """Print the time from a C-STORE response to the result event at the subscriber, one instance at a time."""
     times = []
     for path in files:
         before = len(results.arrived)
-        for outcome in send_files([path], peer, associations=1):
-            responded = time.monotonic()
-            if not outcome.stored:
-                sys.exit(f"Expected success, got {outcome.summary}")
+        responded = store([path], settings)
         times.append((results.wait_for(before + 1) - responded) * 1e3)
         time.sleep(IDLE_PAUSE_S)
     times.sort()
@@ -179,20 +184,17 @@ def measure_latency(files: list[Path], settings: Settings, results: Results) -> 
     print(f"median {statistics.median(times):.0f}, 95th percentile {times[int(0.95 * len(times))]:.0f}")
 
 
-def measure_cine(settings: Settings, results: Results, memory: Memory, folder: Path) -> None:
+def measure_cine(syntax: str, settings: Settings, results: Results, memory: Memory, folder: Path) -> None:
     """Print the memory of each stage while a long cine passes."""
-    spec = InstanceSpec(
-        study=9000, kind=Kind.ULTRASOUND_MULTIFRAME, frames=CINE_FRAMES, transfer_syntax=JPEGBaseline8Bit
-    )
+    spec = InstanceSpec(study=9000, kind=Kind.ULTRASOUND_MULTIFRAME, frames=CINE_FRAMES, transfer_syntax=syntax)
     path = folder / "cine.dcm"
     path.write_bytes(make_instance(spec).data)
     memory.forget()
     before, began = len(results.arrived), time.monotonic()
-    send([path], settings.listener.port, settings.listener.ae_title)
+    store([path], settings)
     took_s = results.wait_for(before + 1) - began
-    print(
-        f"\na cine of {CINE_FRAMES} frames ({path.stat().st_size / MIB:.0f} MiB): result after {took_s:.1f} s; most memory, MiB"
-    )
+    size = path.stat().st_size / MIB
+    print(f"\n{CINE_FRAMES} frames, {UID(syntax).name}, {size:.0f} MiB: result after {took_s:.1f} s; most memory, MiB")
     print("  ".join(f"{name} {size / MIB:.0f}" for name, size in memory.most.items()))
 
 
@@ -218,7 +220,8 @@ def main(instances: int) -> None:
             measure_rate("20 studies", many, settings, results, peer)
             measure_latency(idle[len(warm_up) :], settings, results)
             print(f"\nmost memory of all processes together: {memory.most_together / MIB:.0f} MiB")
-            measure_cine(settings, results, memory, folder)
+            for syntax in (JPEGBaseline8Bit, ExplicitVRLittleEndian):
+                measure_cine(syntax, settings, results, memory, folder)
 
 
 if __name__ == "__main__":
