@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from fetalmlops.classifier import metrics
 from fetalmlops.domain.contracts.events import FramesNormalized, InstanceClassified, Lineage, Measured
 from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.planes import Decision, Role
@@ -74,6 +75,8 @@ class Classifier:
 
         async def confirm() -> None:
             await self._claims.confirm(event.content_id, role, identity)
+            metrics.RESULTS.labels(result.decision, result.plane or "", event.context.scanner).inc()
+            metrics.LATENCY_SECONDS.labels(event.context.lane).observe(result.measured.since_arrival_ms / 1000)
 
         return Outcome(emissions=(emission,), ends=True, acknowledged=confirm, verdict=result.decision.value)
 

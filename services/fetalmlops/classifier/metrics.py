@@ -1,0 +1,17 @@
+"""Metrics of the classifier. Labels are bounded: vocabularies of the contract, and the keyed identities of scanners."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+__all__ = ["LATENCY_SECONDS", "RESULTS"]
+
+RESULTS = Counter(
+    "fetalmlops_results", "Results by decision, plane and scanner (keyed hash)", ["decision", "plane", "scanner"]
+)
+LATENCY_SECONDS = Histogram(
+    "fetalmlops_result_latency_seconds",
+    "Time from an instance's first receipt to its result",
+    ["lane"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600),
+)
