@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.deid import Deidentifier
-from fetalmlops.domain.simulation.instances import BurnIn, InstanceSpec, Kind, make_instance
+from fetalmlops.domain.simulation import BurnIn, InstanceSpec, Kind, make_instance
 from fetalmlops.domain.simulation.pixels import Layout, Photometric
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLSLossless
 
 from fetalmlops.domain.imaging.frames import NormalizedObject
 from fetalmlops.platform.decoding import configure, normalize_part10
-from fetalmlops.platform.sandbox import Sandbox
+from fetalmlops.platform.sandbox.parent import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

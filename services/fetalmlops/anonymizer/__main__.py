@@ -16,7 +16,7 @@ from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.sandbox import Sandbox
+from fetalmlops.platform.sandbox.parent import Sandbox
 from fetalmlops.platform.service import run_service
 from fetalmlops.platform.sources import SourcesFile
 from fetalmlops.platform.streams import process

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fetalmlops.domain.contracts.sources import Sources
     from fetalmlops.domain.deid import Deidentified, Profile, Vault
     from fetalmlops.platform.objects import ObjectStore
-    from fetalmlops.platform.sandbox import Sandbox
+    from fetalmlops.platform.sandbox.parent import Sandbox
 
 __all__ = ["DRAFT_PREFIX", "Anonymizer"]
 

@@ -10,7 +10,7 @@ from fetalmlops.domain.imaging.normalize import Pipeline
 from fetalmlops.normalizer.stage import Normalizer
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.sandbox import Sandbox
+from fetalmlops.platform.sandbox.parent import Sandbox
 from fetalmlops.platform.service import run_service
 from fetalmlops.platform.streams import process
 

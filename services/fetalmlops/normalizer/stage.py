@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fetalmlops.domain.imaging.frames import NormalizedObject
     from fetalmlops.domain.imaging.normalize import Pipeline
     from fetalmlops.platform.objects import ObjectStore
-    from fetalmlops.platform.sandbox import Sandbox
+    from fetalmlops.platform.sandbox.parent import Sandbox
 
 __all__ = ["Normalizer"]
 

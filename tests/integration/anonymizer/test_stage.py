@@ -39,7 +39,7 @@ from fetalmlops.platform.bus import Publisher, read_topic
 from fetalmlops.platform.health import Health
 from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
 from fetalmlops.platform.keyvalue import open_valkey
-from fetalmlops.platform.sandbox import Sandbox
+from fetalmlops.platform.sandbox.parent import Sandbox
 from fetalmlops.platform.streams import Delivery, Record
 from fetalmlops.platform.vault import ValkeyVault
 

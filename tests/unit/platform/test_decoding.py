@@ -25,7 +25,7 @@ from fetalmlops.domain.imaging.faults import Fault
 from fetalmlops.domain.imaging.frames import NormalizedObject, read_frames
 from fetalmlops.domain.imaging.normalize import Pipeline
 from fetalmlops.platform.decoding import configure, normalize_part10
-from fetalmlops.platform.sandbox import ChildDiedError, Sandbox
+from fetalmlops.platform.sandbox.parent import ChildDiedError, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -23,7 +23,7 @@ from fetalmlops.domain.errors import (
     PermanentError,
     TransientError,
 )
-from fetalmlops.platform.sandbox import ChildDiedError, ChildTimeoutError, Sandbox, SandboxError
+from fetalmlops.platform.sandbox.parent import ChildDiedError, ChildTimeoutError, Sandbox, SandboxError
 
 TARGETS = """
 import ctypes, os, time
@@ -309,7 +309,7 @@ def test_close_ends_calls_that_work_and_calls_that_wait() -> None:
 PARENT = """
 import asyncio, sys
 from typing import Any
-from fetalmlops.platform.sandbox import Sandbox
+from fetalmlops.platform.sandbox.parent import Sandbox
 
 async def main():
     async with Sandbox("sandbox_targets:hang", Any, workers=2) as children:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fetalmlops.domain.simulation.identities import Identity
-    from fetalmlops.domain.simulation.instances import InstanceSpec
     from fetalmlops.domain.simulation.sector import Region
+    from fetalmlops.domain.simulation.specs import InstanceSpec
 
 __all__ = ["add_common", "add_image", "add_lossy_record", "code", "planted_strings"]
 

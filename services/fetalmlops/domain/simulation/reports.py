@@ -10,7 +10,7 @@ from fetalmlops.domain.simulation.modules import code
 
 if TYPE_CHECKING:
     from fetalmlops.domain.simulation.identities import Identity
-    from fetalmlops.domain.simulation.instances import InstanceSpec
+    from fetalmlops.domain.simulation.specs import InstanceSpec
 
 __all__ = ["add_document"]
 

@@ -9,9 +9,10 @@ import numpy as np
 from pydicom import uid
 
 from fetalmlops.domain.contracts.planes import BRAIN_PLANES, BrainPlane, Plane
-from fetalmlops.domain.simulation.instances import BurnIn, InstanceSpec, Kind, SimulatedInstance, make_instance
+from fetalmlops.domain.simulation.instances import SimulatedInstance, make_instance
 from fetalmlops.domain.simulation.pixels import Layout
 from fetalmlops.domain.simulation.scanners import SCANNERS, Scanner
+from fetalmlops.domain.simulation.specs import BurnIn, InstanceSpec, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

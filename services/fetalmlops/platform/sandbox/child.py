@@ -1,4 +1,4 @@
-"""The child of a sandbox: ``python -m fetalmlops.platform.sandbox_child SOCKET PARENT MEMORY TARGET [INITIALIZER]``."""
+"""The child of a sandbox: ``python -m fetalmlops.platform.sandbox.child SOCKET PARENT MEMORY TARGET [INITIALIZER]``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fetalmlops.domain.errors import FetalMLOpsError
-from fetalmlops.platform.sandbox_wire import (
+from fetalmlops.platform.sandbox.wire import (
     EXIT_MEMORY,
     HEAD,
     Raised,

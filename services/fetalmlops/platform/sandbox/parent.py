@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 import msgspec
 
 from fetalmlops.domain.errors import DeadlyError, FetalMLOpsError, PermanentError, TransientError
-from fetalmlops.platform.sandbox_wire import (
+from fetalmlops.platform.sandbox.wire import (
     EXIT_MEMORY,
     HEAD,
     Raised,
@@ -323,7 +323,7 @@ def _spawn(arguments: list[str]) -> _Child:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
         ours.setblocking(False)
-        module = [sys.executable, "-P", "-W", "ignore", "-m", "fetalmlops.platform.sandbox_child"]
+        module = [sys.executable, "-P", "-W", "ignore", "-m", "fetalmlops.platform.sandbox.child"]
         process = subprocess.Popen(
             [*module, str(theirs.fileno()), str(os.getpid()), *arguments],
             pass_fds=[theirs.fileno()],
