@@ -34,8 +34,9 @@ DEMO = 12
 demo: setup
 	$(BIN)/fetalmlops up
 	@echo "Sending a simulated study of $(DEMO) instances by C-STORE; its results as they come:"
-	@sent=$$(mktemp) && trap 'rm -f $$sent' EXIT && { $(BIN)/fetalmlops simulate --instances $(DEMO) >$$sent 2>&1 & } && \
-		$(BIN)/fetalmlops results --expect $(DEMO) --timeout 120; shown=$$?; \
+	@sent=$$(mktemp) && trap 'rm -f $$sent' EXIT && now=$$(date -u +%Y-%m-%dT%H:%M:%S) && \
+		{ $(BIN)/fetalmlops simulate --instances $(DEMO) --seed $$(date +%s) >$$sent 2>&1 & } && \
+		$(BIN)/fetalmlops results --since $$now --expect $(DEMO) --timeout 120; shown=$$?; \
 		wait $$! || shown=1; test $$shown = 0 || cat $$sent; exit $$shown
 	@echo; echo "The system stays up. Look around: $(BIN)/fetalmlops status    Stop it: make down"
 

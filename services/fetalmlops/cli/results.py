@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -37,6 +38,10 @@ _STYLES = {"accept": "green", "review": "yellow", "out_of_scope": "red", "not_ap
 def results(
     *,
     study: Annotated[str, typer.Option(help="Only studies whose pseudonym begins with this.")] = "",
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S"], metavar="TIME", help="Only results from this time (UTC) on."),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with results as they come, until interrupted.")
     ] = False,
@@ -48,7 +53,8 @@ def results(
     ] = False,
 ) -> None:
     """Show the current results: repeated and superseded ones are left out."""
-    view = _Json(study) if as_json else _LiveTable(study, last)
+    begin_ms = round(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
+    view = _Json(study, begin_ms) if as_json else _LiveTable(study, begin_ms, last)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watch(load_settings(), view, follow=follow or expect > 0, expect=expect, timeout=timeout))
     view.close()
@@ -69,11 +75,14 @@ async def _watch(settings: Settings, view: _View, *, follow: bool, expect: int, 
 
 
 class _View:
-    def __init__(self, study: str) -> None:
+    def __init__(self, study: str, begin_ms: int) -> None:
         self.current = CurrentResults()
         self._study = study
+        self._begin_ms = begin_ms
 
     def take(self, record: ConsumerRecord) -> None:
+        if record.timestamp < self._begin_ms:
+            return
         result = decode(InstanceClassified, record.value)
         event_id = Envelope.from_headers(record.headers).id
         if result.context.study.startswith(self._study) and self.current.add(event_id, result):
@@ -92,8 +101,8 @@ class _Json(_View):
 
 
 class _LiveTable(_View):
-    def __init__(self, study: str, last: int) -> None:
-        super().__init__(study)
+    def __init__(self, study: str, begin_ms: int, last: int) -> None:
+        super().__init__(study, begin_ms)
         self._last = last
         self._live = Live(console=Console(), auto_refresh=False)
         self._live.start()

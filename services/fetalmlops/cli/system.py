@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
 from fetalmlops.platform.embedded import EmbeddedError, EmbeddedSystem
 from fetalmlops.platform.embedded.files import disk_errors
 from fetalmlops.platform.embedded.jars import KAFKA_VERSION, fetch_jars
@@ -116,6 +117,9 @@ def _print_address(settings: Settings) -> None:
     listener = settings.listener
     _out.print(
         f"Send DICOM to  [bold]{listener.ae_title}[/] at [bold]{listener.host}:{listener.port}[/]  (C-ECHO, C-STORE)"
+    )
+    _out.print(
+        f"Subscribe to   [bold]{INSTANCE_CLASSIFIED.name}[/] at [bold]{settings.kafka.bootstrap_servers}[/]  (Kafka)"
     )
     _out.print("Next: [bold]fetalmlops simulate[/], [bold]fetalmlops results --follow[/], [bold]fetalmlops status[/]")
 
