@@ -63,6 +63,11 @@ class Deployment:
         """Kill a process with SIGKILL, as a crash would end it."""
         os.kill(self.pid(process), signal.SIGKILL)
 
+    def restart(self, *processes: str) -> None:
+        """Stop processes in order and start them again, with the settings that stand in the files now."""
+        self.system.stop(*processes)
+        self.settings = self.system.up(processes)
+
     def instance(self, uid: str) -> str:
         """Return the pseudonym of a SOP Instance UID."""
         return load_pseudonym_key(self.settings).instance(uid)

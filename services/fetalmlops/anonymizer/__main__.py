@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.service import Service
 
-_LEAST_CHILDREN = 2  # one long cine must not hold up the live frames
 _RETRY_S = 0.5
 _DRAFT_AGE_S = 3600.0
 _CHILD_TIMEOUT_S = 3600.0  # the deadline of the stage comes first
@@ -52,7 +51,7 @@ async def main(service: Service) -> None:
         "fetalmlops.anonymizer.child:deidentify_file",
         CleanFile,
         initializer="fetalmlops.platform.decoding:configure",
-        workers=max(_LEAST_CHILDREN, settings.normalizer.children),
+        workers=settings.normalizer.children,
         memory_bytes=settings.normalizer.child_memory_bytes,
         timeout=_CHILD_TIMEOUT_S,
     )

@@ -211,8 +211,8 @@ class ListenerSettings(_Section):
 class NormalizerSettings(_Section):
     """Decoding: children under limits (used by the anonymizer and the normalizer)."""
 
-    children: Annotated[int, Field(ge=1, le=64)] = 1
-    """Decoding children of one worker."""
+    children: Annotated[int, Field(ge=1, le=64)] = 2
+    """Decoding children of one worker; with one alone, a long cine holds up the live frames."""
     child_memory_bytes: Bytes = 1024**3
     """Memory that a decoding child may allocate."""
 

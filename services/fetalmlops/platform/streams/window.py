@@ -14,9 +14,14 @@ __all__ = ["Gate", "OrderedAcks", "Window"]
 
 T = TypeVar("T")
 
+_LONGEST_SHARE = 4
+
 
 class Window:
     """Bounds the events, and the bytes they cite, that are in work at once. One event always fits.
+
+    An event counts at most a quarter of the bytes: what is longer is never held in memory whole, and a long cine must not
+    keep all others waiting.
 
     Parameters
     ----------
@@ -40,6 +45,7 @@ class Window:
 
     async def enter(self, size: int) -> None:
         """Wait for room, then take it."""
+        size = self._counted(size)
         async with self._changed:
             await self._changed.wait_for(lambda: self._fits(size))
             self._events += 1
@@ -47,6 +53,7 @@ class Window:
 
     async def leave(self, size: int) -> None:
         """Give room back."""
+        size = self._counted(size)
         async with self._changed:
             self._events -= 1
             self._bytes -= size
@@ -56,6 +63,9 @@ class Window:
         """Wait until nothing is in work."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._events == 0)
+
+    def _counted(self, size: int) -> int:
+        return min(size, self._size // _LONGEST_SHARE)
 
     def _fits(self, size: int) -> bool:
         return self._events == 0 or (self._events < self._count and self._bytes + size <= self._size)

@@ -30,22 +30,32 @@ def test_acknowledges_in_order_of_delivery() -> None:
 
 def test_window_bounds_count_and_bytes_but_lets_one_through() -> None:
     async def main() -> None:
-        window = Window(2, 100)
-        await window.enter(1000)
+        window = Window(5, 100)
+        for _ in range(4):
+            await window.enter(1000)
         blocked = asyncio.create_task(window.enter(1))
         await asyncio.sleep(0.01)
         assert not blocked.done()
         await window.leave(1000)
         await blocked
-        await window.enter(99)
-        third = asyncio.create_task(window.enter(0))
+        await window.enter(0)
+        sixth = asyncio.create_task(window.enter(0))
         await asyncio.sleep(0.01)
-        assert not third.done()
+        assert not sixth.done()
         await window.leave(1)
-        await third
-        await window.leave(99)
-        await window.leave(0)
+        await sixth
+        for size in (1000, 1000, 1000, 0, 0):
+            await window.leave(size)
         await asyncio.wait_for(window.drained(), 1)
+
+    asyncio.run(main())
+
+
+def test_one_long_event_leaves_room_for_others() -> None:
+    async def main() -> None:
+        window = Window(16, 100)
+        await window.enter(10**9)
+        await asyncio.wait_for(window.enter(20), 1)
 
     asyncio.run(main())
 
