@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
     from fetalmlops.platform.settings import Settings
 
-__all__ = ["current_traceparent", "get_logger", "set_up_telemetry", "shut_down_telemetry", "span"]
+__all__ = [
+    "begin_span",
+    "current_traceparent",
+    "get_logger",
+    "set_up_telemetry",
+    "shut_down_telemetry",
+    "span",
+    "traceparent_of",
+    "within",
+]
 
 _SILENCED = ("pydicom", "pydicom.config")
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -89,6 +98,23 @@ def span(
     links
         W3C contexts of spans that are related but no parents.
     """
+    begun = begin_span(
+        name, traceparent=traceparent, tracestate=tracestate, kind=kind, attributes=attributes, links=links
+    )
+    with within(begun):
+        yield begun
+
+
+def begin_span(
+    name: str,
+    *,
+    traceparent: str = "",
+    tracestate: str = "",
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int | float | bool] | None = None,
+    links: Sequence[str] = (),
+) -> Span:
+    """Begin a span that another thread may go on with by `within`, or end. Parameters as of `span`."""
     parent = _PROPAGATOR.extract({"traceparent": traceparent, "tracestate": tracestate}) if traceparent else None
     related = [
         Link(trace.get_current_span(_PROPAGATOR.extract({"traceparent": link})).get_span_context())
@@ -96,26 +122,35 @@ def span(
         if link
     ]
     tracer = trace.get_tracer("fetalmlops")
-    with tracer.start_as_current_span(
-        name, context=parent, kind=kind, attributes=dict(attributes or {}), links=related, record_exception=False
-    ) as current:
+    return tracer.start_span(name, context=parent, kind=kind, attributes=dict(attributes or {}), links=related)
+
+
+@contextmanager
+def within(begun: Span) -> Iterator[None]:
+    """Run a block within a span that has begun, and end it."""
+    with trace.use_span(begun, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
-            yield current
+            yield
         except FetalMLOpsError as error:
-            current.record_exception(error)
-            current.set_status(Status(StatusCode.ERROR, str(error)))
+            begun.record_exception(error)
+            begun.set_status(Status(StatusCode.ERROR, str(error)))
             raise
         except Exception as error:
             # The text of a foreign exception may quote the data: its type alone is safe.
-            current.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            begun.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
+
+
+def traceparent_of(begun: Span) -> str:
+    """Return the W3C ``traceparent`` of a span, empty where it has none."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(begun))
+    return carrier.get("traceparent", "")
 
 
 def current_traceparent() -> str:
     """Return the W3C ``traceparent`` of the current span, empty where there is none."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return carrier.get("traceparent", "")
+    return traceparent_of(trace.get_current_span())
 
 
 def _set_up_logging(process: str, level: str) -> None:
