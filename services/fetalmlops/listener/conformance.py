@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 from pydicom.uid import UID
 
 from fetalmlops.domain.contracts.sop_classes import IMAGE_CLASSES, STORAGE_CLASSES
-from fetalmlops.listener.channel import AbortReason
-from fetalmlops.listener.command import Status
-from fetalmlops.listener.contexts import TRANSFER_SYNTAXES, VERIFICATION, VERIFICATION_SYNTAXES
-from fetalmlops.listener.keying import KEYING_TAGS
-from fetalmlops.listener.negotiation import (
+from fetalmlops.listener.contexts import (
     APPLICATION_CONTEXT,
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
-    Rejection,
+    TRANSFER_SYNTAXES,
+    VERIFICATION,
+    VERIFICATION_SYNTAXES,
 )
+from fetalmlops.listener.keying import KEYING_TAGS
 from fetalmlops.listener.part10 import PRIVATE_CREATOR
+from fetalmlops.listener.scp import Abort, Rejection
+from fetalmlops.listener.statuses import Status
 from fetalmlops.platform.settings import ListenerSettings
 
 if TYPE_CHECKING:
@@ -42,18 +43,22 @@ _REJECTIONS = {
 }
 _RESULTS = {1: "1 (rejected-permanent)", 2: "2 (rejected-transient)"}
 _SOURCES = {1: "1 (service-user)", 2: "2 (ACSE)", 3: "3 (presentation)"}
+_ABORT_SOURCES = {0: "0 (service-user)", 2: "2 (service-provider)"}
 _ABORTS = {
-    AbortReason.NOT_SPECIFIED: "A message breaks off, takes too long or is out of order; or the listener stops",
-    AbortReason.UNRECOGNISED_PDU: "A PDU of an unknown type",
-    AbortReason.UNEXPECTED_PDU: "A PDU that has no place in the present state",
-    AbortReason.INVALID_PARAMETER: "An A-ASSOCIATE-RQ that cannot be read, or an impossible length",
+    Abort.BY_USER: "Before the association: anything but a proper A-ASSOCIATE-RQ. On it: a request that is incomplete, in "
+    "no accepted context or of another service; silence; or the listener stops",
+    Abort.BY_PROVIDER: "On an association: a PDU that is unknown, malformed, out of place or longer than agreed; a message "
+    "that cannot be read, takes too long, breaks off, or has a dataset and is no C-STORE of a storage class",
 }
 _MEANINGS = {
     Status.SUCCESS: ("Success", "The instance is durable; or the same content is already"),
-    Status.INVALID_INSTANCE: ("Failure", "The request's SOP Instance UID is missing or malformed"),
-    Status.SOP_CLASS_NOT_SUPPORTED: ("Failure", "The request's SOP class is not that of its presentation context"),
+    Status.PROCESSING_FAILURE: ("Failure", "A defect of this system"),
+    Status.INVALID_INSTANCE: ("Failure", "The request's SOP Instance UID is malformed"),
+    Status.SOP_CLASS_NOT_SUPPORTED: (
+        "Failure",
+        "The request's SOP class is another storage class than that of its presentation context",
+    ),
     Status.NOT_AUTHORISED: ("Failure", "The source was struck off the table while the association was open"),
-    Status.UNRECOGNISED_OPERATION: ("Failure", "The request is neither C-ECHO nor C-STORE"),
     Status.OUT_OF_RESOURCES: ("Refused", "The store is away, or has no more room than its reserve; send again later"),
     Status.DATASET_MISMATCH: ("Error", "The dataset names another SOP class or instance than the request"),
     Status.CANNOT_UNDERSTAND: ("Error", "The tags that key the instance cannot be read; it is kept in quarantine"),
@@ -106,9 +111,8 @@ def _rejections() -> str:
 
 
 def _aborts() -> str:
-    return _table(
-        ("Source", "Reason", "When"), [("2 (service-provider)", str(int(r)), _ABORTS[r]) for r in AbortReason]
-    )
+    rows = [(_ABORT_SOURCES[item.value[0]], str(item.value[1]), _ABORTS[item]) for item in Abort]
+    return _table(("Source", "Reason", "When"), rows)
 
 
 def _implementation() -> str:

@@ -1,4 +1,4 @@
-"""The presentation contexts that are accepted, as data: what is negotiated and what docs/conformance.md states.
+"""What is negotiated, as data: who we are and which presentation contexts are accepted. docs/conformance.md states the same.
 
 Every ultrasound, secondary capture and structured report class goes with every transfer syntax that the later stages decode.
 Video is not among them: an object that could never be processed is refused at the door.
@@ -11,9 +11,27 @@ from functools import cache
 from pydicom import uid
 from pynetdicom.presentation import PresentationContext, build_context
 
+from fetalmlops import __version__
 from fetalmlops.domain.contracts.sop_classes import STORAGE_CLASSES
 
-__all__ = ["TRANSFER_SYNTAXES", "VERIFICATION", "VERIFICATION_SYNTAXES", "supported_contexts"]
+__all__ = [
+    "APPLICATION_CONTEXT",
+    "IMPLEMENTATION_CLASS_UID",
+    "IMPLEMENTATION_VERSION",
+    "TRANSFER_SYNTAXES",
+    "VERIFICATION",
+    "VERIFICATION_SYNTAXES",
+    "supported_contexts",
+]
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+"""The DICOM Application Context Name (PS3.7 Annex A.2.1)."""
+
+IMPLEMENTATION_CLASS_UID = "2.25.191531533984176674762499671870767078517"
+"""Names this implementation in negotiations and in file meta information."""
+
+IMPLEMENTATION_VERSION = f"FETALMLOPS_{'_'.join(__version__.split('.')[:2])}"
+"""Names its version: at most 16 characters."""
 
 VERIFICATION = "1.2.840.10008.1.1"
 """Verification SOP Class (C-ECHO)."""

@@ -18,7 +18,7 @@ __all__ = [
 
 ASSOCIATIONS = Counter(
     "fetalmlops_dicom_associations",
-    "Connections by how they ended: released, aborted, lost, rejected, refused, unreadable",
+    "Connections by how they ended: released, aborted (or lost), rejected, refused (too many), unreadable (no request)",
     ["outcome"],
 )
 ASSOCIATIONS_OPEN = Gauge("fetalmlops_dicom_associations_open", "Associations that are open now")
@@ -27,7 +27,7 @@ STORES = Counter(
 )
 STORE_SECONDS = Histogram(
     "fetalmlops_dicom_store_duration_seconds",
-    "Time from a C-STORE request's last command fragment to its response",
+    "Time from the first dataset fragment of a C-STORE request to its response",
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 INSTANCE_BYTES = Counter("fetalmlops_dicom_received_bytes", "Bytes of the datasets received", ["source"])

@@ -12,7 +12,7 @@ import msgspec
 
 from fetalmlops.domain.contracts.planes import Lane, Purpose
 from fetalmlops.domain.errors import ContractError
-from fetalmlops.listener.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from fetalmlops.listener.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 
 __all__ = ["MAX_HEAD_BYTES", "PRIVATE_CREATOR", "Head", "Provenance", "encode_head", "read_head"]
 

@@ -13,20 +13,19 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import FileIO
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.domain.errors import PermanentError, TransientError
 from fetalmlops.listener.announcements import announce_received, announce_refused
-from fetalmlops.listener.command import Status
 from fetalmlops.listener.keying import read_keying
 from fetalmlops.listener.part10 import encode_head
+from fetalmlops.listener.statuses import Status
 from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:
     import hmac
     from pathlib import Path
-    from types import TracebackType
 
     from fetalmlops.domain.contracts.identifiers import PseudonymKey
     from fetalmlops.listener.announcer import Announcer
@@ -99,7 +98,7 @@ class Stored:
 
 
 class Reception:
-    """Takes one dataset in. Use it as a context: leaving it removes the incoming file.
+    """Takes one dataset in.
 
     Parameters
     ----------
@@ -107,37 +106,39 @@ class Reception:
         What all receptions share.
     head
         File meta information of the object.
+    refusal
+        Status to answer whatever the dataset is: it is let pass, and nothing is written.
     """
 
-    def __init__(self, intake: Intake, head: Head) -> None:
+    def __init__(self, intake: Intake, head: Head, refusal: Status | None = None) -> None:
         self._intake = intake
         self._head = head
         self._path = intake.objects.incoming_folder(Zone.PHI) / f"{uuid.uuid4().hex}{_SUFFIX}"
         self._file: FileIO | None = None
         self._content: hmac.HMAC = intake.key.content_hasher(head.transfer_syntax_uid)
         self._digest = hashlib.sha256()
-        self._refusal: Status | None = None
+        self._refusal = refusal
         self.received = 0
+        if refusal is None:
+            self._open()
 
-    def __enter__(self) -> Self:
+    def _open(self) -> None:
         try:
             if not self._intake.has_room():
                 self._refuse(Status.OUT_OF_RESOURCES, "the reserve is reached")
-                return self
+                return
             self._file = FileIO(self._path, "x", opener=_open_private)
             self._write(encode_head(self._head))
         except OSError as error:
             self._refuse(Status.OUT_OF_RESOURCES, type(error).__name__)
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
+    def close(self) -> None:
+        """Remove the incoming file: what was kept of it is elsewhere."""
+        if self._file is not None and not self._file.closed:
             self._file.close()
             self._path.unlink(missing_ok=True)
 
-    def add(self, piece: memoryview) -> None:
+    def add(self, piece: bytes) -> None:
         """Take the next piece of the dataset. What cannot be taken is let pass: `finish` says why."""
         self.received += len(piece)
         if self._refusal is not None:
@@ -202,7 +203,7 @@ class Reception:
             return Status.OUT_OF_RESOURCES
         return Status.CANNOT_UNDERSTAND
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes) -> None:
         self._digest.update(data)
         left = memoryview(data)
         while left and self._file is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.listener.announcer import Announcer
 from fetalmlops.listener.backlog import Backlog
 from fetalmlops.listener.reception import Intake, clear_incoming
-from fetalmlops.listener.server import DicomServer
+from fetalmlops.listener.scp import StorageProvider
 from fetalmlops.listener.sweeper import Sweeper
 from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.objects import open_objects
@@ -37,30 +36,28 @@ async def listen(service: Service) -> None:
     TransientError
         If the port is taken.
     """
-    # pynetdicom logs what it cannot decode, and that may be anything.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     settings = service.settings
     key = load_pseudonym_key(settings)
     objects = open_objects(settings)
     announcer = Announcer(settings.kafka, service.health)
     intake = Intake(settings.listener, key, objects, SourcesFile(settings.sources_file), announcer, service.health)
-    server = DicomServer(intake)
+    provider = StorageProvider(intake)
     sweeper = Sweeper(settings.listener, settings.kafka, Backlog(objects, key), announcer, service.health)
     removed = clear_incoming(objects.incoming_folder(Zone.PHI))
     announcer.start()
     sweeper.start()
-    server.start()
+    provider.start()
     service.started()
-    service.health.note("dicom_port", server.port)
+    service.health.note("dicom_port", provider.port)
     service.health.note("ae_title", settings.listener.ae_title)
-    _log.info("listening", port=server.port, abandoned_files_removed=removed)
+    _log.info("listening", port=provider.port, abandoned_files_removed=removed)
     await service.stopping.wait()
-    await asyncio.to_thread(_stop, server, sweeper, announcer, settings.listener.drain_timeout_s)
+    await asyncio.to_thread(_stop, provider, sweeper, announcer, settings.listener.drain_timeout_s)
 
 
-def _stop(server: DicomServer, sweeper: Sweeper, announcer: Announcer, timeout_s: float) -> None:
+def _stop(provider: StorageProvider, sweeper: Sweeper, announcer: Announcer, timeout_s: float) -> None:
     begun = time.monotonic()
-    cut_off = server.stop(max(0.0, timeout_s - _LEAST_FLUSH_S))
+    cut_off = provider.stop(max(0.0, timeout_s - _LEAST_FLUSH_S))
     sweeper.stop()
     left = announcer.stop(max(_LEAST_FLUSH_S, timeout_s - (time.monotonic() - begun)))
     _log.info("drained", associations_cut_off=cut_off, announcements_left_to_the_sweep=left)

@@ -184,8 +184,8 @@ class ListenerSettings(_Section):
     """Whether associations to another called AE title are rejected."""
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 25
     """Associations at once; more are rejected as a transient condition."""
-    max_pdu_bytes: Annotated[int, Field(ge=0, le=4 * 1024 * 1024)] = 131072
-    """Longest PDU we accept, in bytes; 0 for no limit."""
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=4 * 1024 * 1024)] = 131072
+    """Longest PDU we accept, in bytes: it is held in memory."""
     network_timeout_s: Seconds = 60.0
     """Silence on a connection after which it is closed."""
     acse_timeout_s: Seconds = 30.0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+import time
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -15,13 +19,15 @@ from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.listener.announcer import Announcement, Announcer
 from fetalmlops.listener.part10 import Head, Provenance
 from fetalmlops.listener.reception import Intake
+from fetalmlops.listener.scp import StorageProvider
 from fetalmlops.platform.health import Health
 from fetalmlops.platform.objects import ObjectStore, open_objects
 from fetalmlops.platform.settings import KafkaSettings, ListenerSettings, Settings
 from fetalmlops.platform.sources import SourcesFile, write_default_sources
+from support.wire import Sender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -142,3 +148,61 @@ def make_parts(tmp_path: Path, key: PseudonymKey) -> Callable[..., Parts]:
 @pytest.fixture
 def parts(make_parts: Callable[..., Parts]) -> Parts:
     return make_parts()
+
+
+@dataclass
+class Listener:
+    """A storage provider that listens."""
+
+    provider: StorageProvider
+    parts: Parts
+    senders: contextlib.ExitStack
+
+    def connect(self, address: str = "127.0.0.1") -> Sender:
+        place = ("127.0.0.1", self.provider.port)
+        connection = socket.create_connection(place, timeout=60, source_address=(address, 0))
+        return Sender(self.senders.enter_context(connection))
+
+    def associate(self) -> Sender:
+        sender = self.connect()
+        sender.associate()
+        return sender
+
+    def wait_until_quiet(self) -> None:
+        """Wait until no association is left, nor a thread of one."""
+        end = time.monotonic() + 60
+        while left := _association_threads():
+            assert time.monotonic() < end, left
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def listen(make_parts: Callable[..., Parts]) -> Iterator[Callable[..., Listener]]:
+    """Listen with settings of your own; at the end nothing of any association may be left."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, capacity: int = 100, **settings: Any) -> Listener:
+            parts = make_parts(capacity=capacity, **settings)
+            listener = Listener(StorageProvider(parts.intake), parts, contextlib.ExitStack())
+            listener.provider.start()
+            stack.callback(_stop, listener)
+            return listener
+
+        yield start
+
+
+@pytest.fixture
+def listener(listen: Callable[..., Listener]) -> Listener:
+    return listen()
+
+
+def _stop(listener: Listener) -> None:
+    listener.senders.close()
+    listener.wait_until_quiet()
+    listener.provider.stop(0)
+    assert listener.parts.incoming() == []
+
+
+def _association_threads() -> list[threading.Thread]:
+    ours = [item for item in threading.enumerate() if "Acceptor" in item.name or "process_request" in item.name]
+    return [*ours, *(item for item in threading.enumerate() if type(item).__name__ == "DULServiceProvider")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,8 @@ def receive(parts: Any, head: Head, dataset: Callable[..., Dataset], encode: Cal
     """Receive an instance as an association does."""
 
     def receive_it(**values: Any) -> None:
-        with Reception(parts.intake, head) as reception:
-            reception.add(memoryview(encode(dataset(**values))))
+        with closing(Reception(parts.intake, head)) as reception:
+            reception.add(encode(dataset(**values)))
             assert reception.finish().status == 0
 
     return receive_it

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from fetalmlops.domain.errors import ContractError
-from fetalmlops.listener.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from fetalmlops.listener.contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from fetalmlops.listener.part10 import MAX_HEAD_BYTES, PRIVATE_CREATOR, Head, Provenance, encode_head, read_head
 
 if TYPE_CHECKING:
