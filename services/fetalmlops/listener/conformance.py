@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +24,13 @@ from fetalmlops.listener.keying import KEYING_TAGS
 from fetalmlops.listener.part10 import PRIVATE_CREATOR
 from fetalmlops.listener.scp import Abort, Rejection
 from fetalmlops.listener.statuses import Status
+from fetalmlops.platform.documents import fill, table
 from fetalmlops.platform.settings import ListenerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-__all__ = ["TABLES", "fill"]
-
-_BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+__all__ = ["TABLES"]
 
 _REJECTIONS = {
     Rejection.CALLING_AE_UNKNOWN: "The calling AE title or address is not in the sources table",
@@ -80,7 +78,7 @@ def _storage() -> str:
         (name, f"`{uid}`", "No", "Yes", "image" if uid in IMAGE_CLASSES else "document")
         for uid, name in STORAGE_CLASSES.items()
     ]
-    return _table(("SOP class", "UID", "User (SCU)", "Provider (SCP)", "Result"), rows)
+    return table(("SOP class", "UID", "User (SCU)", "Provider (SCP)", "Result"), rows)
 
 
 def _contexts() -> str:
@@ -88,31 +86,31 @@ def _contexts() -> str:
         ("Verification", f"`{VERIFICATION}`", _names(VERIFICATION_SYNTAXES), "SCP", "None"),
         ("Each storage SOP class of section 1", "see there", "see the next table", "SCP", "None"),
     ]
-    return _table(("Abstract syntax", "UID", "Transfer syntaxes", "Role", "Extended negotiation"), rows)
+    return table(("Abstract syntax", "UID", "Transfer syntaxes", "Role", "Extended negotiation"), rows)
 
 
 def _transfer_syntaxes() -> str:
     rows = [(str(number), UID(uid).name, f"`{uid}`") for number, uid in enumerate(TRANSFER_SYNTAXES, start=1)]
-    return _table(("Order of choice", "Transfer syntax", "UID"), rows)
+    return table(("Order of choice", "Transfer syntax", "UID"), rows)
 
 
 def _statuses() -> str:
     rows = [
         (_MEANINGS[status][0], f"0x{status:04X}", _MEANINGS[status][1], status.comment or "none") for status in Status
     ]
-    return _table(("Service status", "Code", "When", "Error Comment (0000,0902)"), rows)
+    return table(("Service status", "Code", "When", "Error Comment (0000,0902)"), rows)
 
 
 def _rejections() -> str:
     rows = [
         (_RESULTS[item.value[0]], _SOURCES[item.value[1]], str(item.value[2]), _REJECTIONS[item]) for item in Rejection
     ]
-    return _table(("Result", "Source", "Reason", "When"), rows)
+    return table(("Result", "Source", "Reason", "When"), rows)
 
 
 def _aborts() -> str:
     rows = [(_ABORT_SOURCES[item.value[0]], str(item.value[1]), _ABORTS[item]) for item in Abort]
-    return _table(("Source", "Reason", "When"), rows)
+    return table(("Source", "Reason", "When"), rows)
 
 
 def _implementation() -> str:
@@ -122,7 +120,7 @@ def _implementation() -> str:
         ("Implementation version name", f"`{IMPLEMENTATION_VERSION}`"),
         ("Private information creator UID (0002,0100)", f"`{PRIVATE_CREATOR}`"),
     ]
-    return _table(("Item", "Value"), rows)
+    return table(("Item", "Value"), rows)
 
 
 def _parameters() -> str:
@@ -131,12 +129,12 @@ def _parameters() -> str:
         (what, f"`listener.{name}`", f"{getattr(defaults, name):,} {unit}".strip())
         for name, (what, unit) in _PARAMETERS.items()
     ]
-    return _table(("Parameter", "Setting", "Default"), rows)
+    return table(("Parameter", "Setting", "Default"), rows)
 
 
 def _keying_tags() -> str:
     rows = [(name, f"({tag >> 16:04X},{tag & 0xFFFF:04X})") for tag, name in sorted(KEYING_TAGS.items())]
-    return _table(("Attribute", "Tag"), rows)
+    return table(("Attribute", "Tag"), rows)
 
 
 TABLES = {
@@ -153,29 +151,11 @@ TABLES = {
 """Name of a table in the document to what makes it."""
 
 
-def fill(document: str) -> str:
-    """Return the document with its tables as they are now.
-
-    A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``.
-
-    Raises
-    ------
-    KeyError
-        If the document asks for a table that does not exist.
-    """
-    return _BLOCK.sub(lambda block: f"{block[1]}\n{TABLES[block['name']]()}\n{block[3]}", document)
-
-
 def _names(syntaxes: Iterable[str]) -> str:
     return ", ".join(UID(uid).name for uid in syntaxes)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":
     for place in sys.argv[1:]:
         path = Path(place)
-        path.write_text(fill(path.read_text("utf-8")), "utf-8")
+        path.write_text(fill(path.read_text("utf-8"), TABLES), "utf-8")

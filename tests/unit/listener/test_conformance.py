@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fetalmlops.listener.conformance import TABLES, fill
+from fetalmlops.listener.conformance import TABLES
+from fetalmlops.platform.documents import fill
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 SECTIONS = [
@@ -23,7 +24,7 @@ SECTIONS = [
 
 def test_the_tables_are_current() -> None:
     text = DOCUMENT.read_text("utf-8")
-    assert fill(text) == text, "run python -m fetalmlops.listener.conformance docs/conformance.md"
+    assert fill(text, TABLES) == text, "run python -m fetalmlops.listener.conformance docs/conformance.md"
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
@@ -39,10 +40,10 @@ def test_the_structure_is_that_of_ps3_2() -> None:
 
 def test_a_stale_table_is_noticed() -> None:
     stale = "before\n<!-- table: storage -->\n| old |\n<!-- end -->\nafter"
-    assert "Ultrasound Image Storage" in fill(stale)
-    assert fill(fill(stale)) == fill(stale)
+    assert "Ultrasound Image Storage" in fill(stale, TABLES)
+    assert fill(fill(stale, TABLES), TABLES) == fill(stale, TABLES)
 
 
 def test_an_unknown_table_is_an_error() -> None:
     with pytest.raises(KeyError):
-        fill("<!-- table: other -->\n<!-- end -->")
+        fill("<!-- table: other -->\n<!-- end -->", TABLES)
