@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 10
 _PAGE = resource.getpagesize()
 
 
@@ -41,6 +42,8 @@ def main(arguments: list[str]) -> None:
     """Serve calls until the parent closes its end, or is gone."""
     connection, parent, memory = (int(value) for value in arguments[:3])
     _die_with(parent)
+    # A decoder that takes long must not slow down those that carry the other instances.
+    os.nice(_NICENESS)
     # A Ctrl-C or a stop of the process group is the parent's to handle: it closes the connection when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
