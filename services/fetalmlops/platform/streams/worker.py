@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from opentelemetry.trace import SpanKind
@@ -33,6 +34,7 @@ from fetalmlops.platform.telemetry import current_traceparent, get_logger, span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from fetalmlops.platform.bus import Publisher
     from fetalmlops.platform.objects import ObjectStore
@@ -47,6 +49,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _MIB = 1 << 20
+_LONG_BYTES = 8 * _MIB
 _MISSING_PATIENCE_MS = 60_000
 _QUARANTINE_PATIENCE_S = 60.0
 _FIRST_WAIT_S = 0.2
@@ -88,6 +91,7 @@ class Worker(Generic[E]):
         self._attempts = attempts
         self._objects = objects
         self._gate = Gate()
+        self._slow = asyncio.Lock()
         self._settings = service.settings.stream
 
     def read(self, record: Record) -> tuple[Envelope | None, E | None, Refusal | None]:
@@ -161,7 +165,7 @@ class Worker(Generic[E]):
         delay, waiting = _FIRST_WAIT_S, ""
         while True:
             try:
-                async with asyncio.timeout(deadline):
+                async with self._lane(delivery, deaths), asyncio.timeout(deadline):
                     outcome = await self._stage.handle(delivery)
             except TimeoutError:
                 message = f"Expected an attempt to end within {deadline:.0f} s, got no answer; the event is parked"
@@ -187,6 +191,11 @@ class Worker(Generic[E]):
                 return Refusal(kind=QuarantineKind.PERMANENT, reason="unexpected", message=message)
             self._service.health.served_by(waiting)
             return outcome
+
+    def _lane(self, delivery: Delivery[E], deaths: int) -> AbstractAsyncContextManager[object]:
+        """Return the way for an attempt: one at a time for what is long or has failed before, so that others go on."""
+        long = self._stage.size(delivery.event) > _LONG_BYTES
+        return self._slow if long or deaths or delivery.envelope.replay_number else nullcontext()
 
     async def _complete(self, delivery: Delivery[E], outcome: Outcome) -> str:
         await asyncio.gather(*(self._publish(emission) for emission in outcome.emissions))
