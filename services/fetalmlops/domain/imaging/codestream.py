@@ -30,15 +30,22 @@ _SIGNED = 0x80
 
 
 class Process(Enum):
-    """Coding process of the JPEG family, by its start-of-frame marker (ISO/IEC 10918-1 table B.1, 14495-1 annex C)."""
+    """Coding process of the JPEG family."""
 
-    DCT = (0xC0, 0xC1, 0xC2)
-    LOSSLESS = (0xC3,)
-    LS = (0xF7,)
-    WAVELET = ()
+    DCT = "dct"
+    LOSSLESS = "lossless"
+    LS = "ls"
+    WAVELET = "wavelet"
 
 
-_PROCESSES = {marker: process for process in Process for marker in process.value}
+# By start-of-frame marker: ISO/IEC 10918-1 table B.1, 14495-1 annex C.
+_PROCESSES = {
+    0xC0: Process.DCT,
+    0xC1: Process.DCT,
+    0xC2: Process.DCT,
+    0xC3: Process.LOSSLESS,
+    0xF7: Process.LS,
+}
 _SHORTEST = {**dict.fromkeys(_PROCESSES, _FRAME_HEAD), _APP14: 2 + _ADOBE_TRANSFORM + 1}
 
 
