@@ -207,14 +207,22 @@ def _add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 
 def _without_foreign_text(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace tracebacks by their places: the text of a foreign exception may quote the data."""
-    info = event.pop("exc_info", None)
-    if isinstance(info, tuple) and info[0] is not None:
+    error = _exception_of(event.pop("exc_info", None))
+    if error is not None:
         places = []
-        step = info[2]
+        step = error.__traceback__
         while step is not None:
             places.append(f"{step.tb_frame.f_code.co_filename.rpartition('/')[2]}:{step.tb_lineno}")
             step = step.tb_next
-        event["error"] = str(info[1]) if isinstance(info[1], FetalMLOpsError) else info[0].__name__
+        event["error"] = str(error) if isinstance(error, FetalMLOpsError) else type(error).__name__
         event["at"] = places[-6:]
     event.pop("exception", None)
     return event
+
+
+def _exception_of(info: Any) -> BaseException | None:
+    """Return the exception that is meant by any of the forms that a logger takes: true, itself, or a triple."""
+    if isinstance(info, BaseException):
+        return info
+    error = (info if isinstance(info, tuple) else sys.exc_info())[1] if info else None
+    return error if isinstance(error, BaseException) else None
