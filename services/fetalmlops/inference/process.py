@@ -9,7 +9,7 @@ import cv2
 
 from fetalmlops.domain.contracts.events import ModelPromoted
 from fetalmlops.domain.contracts.planes import Role
-from fetalmlops.domain.contracts.topics import MODEL_PROMOTED
+from fetalmlops.domain.contracts.topics import MODEL_PROMOTED, Zone
 from fetalmlops.domain.models.bundle import load_bundle
 from fetalmlops.inference.hosting import ModelHost
 from fetalmlops.inference.server import InferenceServer
@@ -88,7 +88,7 @@ async def main(service: Service) -> None:
     await server.start()
     service.health.note("port", server.port)
     publisher = Publisher(settings.kafka, service.health)
-    promotions = Promotions(host, server, open_objects(settings), service.health)
+    promotions = Promotions(host, server, open_objects(settings, Zone.CLEAN), service.health)
     following = asyncio.create_task(follow(MODEL_PROMOTED, ModelPromoted, promotions.apply, service, publisher))
     stopping = asyncio.create_task(service.stopping.wait())
     try:

@@ -272,6 +272,8 @@ class Settings(BaseSettings):
     """State folder, mode 0700."""
     project: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$")] = "demonstration"
     """Id of the project to which the pseudonym key belongs."""
+    sources_path: Path | None = None
+    """The table of calling systems; default: ``sources.toml`` of the state folder."""
     provision_keys: bool = False
     """Whether this process may make missing keys; on in the embedded system only."""
     deidentification_profile: Literal["stream"] = "stream"
@@ -312,11 +314,6 @@ class Settings(BaseSettings):
         return env_settings, secrets, init_settings
 
     @property
-    def run_folder(self) -> Path:
-        """Folder of sockets, ports and process files."""
-        return self.home / "run"
-
-    @property
     def secrets_folder(self) -> Path:
         """Folder of keys, readable by the owner only."""
         return self.home / "secrets"
@@ -324,7 +321,7 @@ class Settings(BaseSettings):
     @property
     def sources_file(self) -> Path:
         """The table of calling systems."""
-        return self.home / "sources.toml"
+        return self.sources_path or self.home / "sources.toml"
 
     @property
     def phi_url(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -295,3 +296,27 @@ def test_what_is_no_event_is_quarantined(bench: Bench) -> None:
 def test_clean_topics_have_no_twin(bench: Bench) -> None:
     assert topics.quarantine_topic(topics.INSTANCE_DEIDENTIFIED.zone) is topics.EVENT_QUARANTINED
     assert issubclass(topics.INSTANCE_DEIDENTIFIED.event, InstanceDeidentified)
+
+
+def test_a_stage_writes_nothing_but_objects(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    bench.settings = bench.settings.model_copy(update={"home": home})
+    event = bench.event()
+
+    async def handle(delivery: Delivery[InstanceReceived]) -> Outcome:
+        return Outcome(ends=True)
+
+    async def main() -> None:
+        await bench.publish(event)
+
+        async def until() -> bool:
+            return bench.done(event)
+
+        await bench.run(handle, until)
+
+    asyncio.run(main())
+
+    assert [path.name for path in home.iterdir()] == ["objects"]
+    assert not list(here.iterdir())

@@ -162,13 +162,14 @@ def _app(stage: Stage[Any], service: Service, intake: _Intake) -> faust.App:
         stream_buffer_maxsize=stream.window * 2,
         stream_wait_empty=True,
         store="memory://",
-        datadir=service.settings.run_folder / f"faust-{stage.name}",
         topic_allow_declare=False,
         topic_disable_leader=True,
         autodiscover=False,
         web_enabled=False,
         loghandlers=[],
     )
+    # No table is kept, and the file system may be closed to writing.
+    app._create_directories = lambda: None  # noqa: SLF001 - the engine has no setting for it
     topic = app.topic(stage.source.name, key_serializer="raw", value_serializer="raw")
     app.agent(topic, name=stage.name, concurrency=1)(intake.run)
 

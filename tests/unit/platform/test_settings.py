@@ -54,3 +54,11 @@ def test_a_secret_that_is_no_text_is_a_fault_that_names_no_value(secrets: Path, 
         load_settings(tmp_path)
 
     assert "CANARY" not in str(raised.value)
+
+
+def test_the_sources_table_may_stand_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(tmp_path).sources_file == tmp_path / "sources.toml"
+
+    monkeypatch.setenv("FETALMLOPS_SOURCES_PATH", str(tmp_path / "mounted" / "table.toml"))
+
+    assert load_settings(tmp_path).sources_file == tmp_path / "mounted" / "table.toml"
