@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pynetdicom.events import Event
 
     from fetalmlops.domain.contracts.sources import Source
-    from fetalmlops.listener.bounds import Messages
+    from fetalmlops.listener.messages import Begin, Messages
     from fetalmlops.listener.reception import Intake, Stored
     from fetalmlops.platform.settings import ListenerSettings, TlsSettings
 
@@ -291,7 +291,7 @@ def _set_up_library() -> None:
     pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
 
 
-def _open_server(settings: ListenerSettings, handlers: list[tuple[Any, Any]], begin: Any) -> BoundedServer:
+def _open_server(settings: ListenerSettings, handlers: list[tuple[Any, Any]], begin: Begin) -> BoundedServer:
     entity = AE(ae_title=settings.ae_title)
     entity.supported_contexts = list(supported_contexts())
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
