@@ -33,7 +33,6 @@ async def main(service: Service) -> None:
     objects = open_objects(settings)
     valkey = open_valkey(settings)
     publisher = Publisher(settings.kafka, service.health)
-    await publisher.start()
     replays = Replays(settings, publisher, objects, Claims(valkey))
     lease = Lease(valkey, settings.keeper.lease_s)
     async with asyncio.TaskGroup() as tasks:

@@ -6,7 +6,6 @@ Publishing is at least once: every event has an id by which its readers drop rep
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -15,6 +14,7 @@ from aiokafka.errors import KafkaError
 from fetalmlops.domain.contracts.codec import encode
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.telemetry import get_logger
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from fetalmlops.domain.contracts.events import Event
     from fetalmlops.domain.contracts.topics import Topic
     from fetalmlops.platform.health import Health
-    from fetalmlops.platform.settings import KafkaSettings, TlsSettings
+    from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["Publisher", "aiokafka_options", "client_ssl_context", "kafka_python_options", "read_record", "read_topic"]
+__all__ = ["Publisher", "aiokafka_options", "kafka_python_options", "read_record", "read_topic"]
 
 BROKER = "broker"
 """Name of the broker as a dependency."""
@@ -36,23 +36,21 @@ _MAX_RECORD_BYTES = 1 << 20
 _log = get_logger(__name__)
 
 
-def client_ssl_context(tls: TlsSettings) -> ssl.SSLContext:
-    """Return the context of a TLS client: it verifies the server, and shows our certificate where there is one."""
-    context = ssl.create_default_context(cafile=str(tls.ca_file) if tls.ca_file else None)
-    if tls.certificate_file:
-        context.load_cert_chain(tls.certificate_file, tls.key_file)
-    return context
-
-
 def aiokafka_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the connection options of aiokafka's clients."""
+    """Return the connection options of aiokafka's clients.
+
+    Raises
+    ------
+    SettingsError
+        If a file of ``kafka.tls`` cannot be read.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
         "retry_backoff_ms": 200,
     }
     if kafka.tls.enabled:
-        options["ssl_context"] = client_ssl_context(kafka.tls)
+        options["ssl_context"] = client_ssl_context(kafka.tls, "kafka.tls")
     if kafka.sasl_mechanism:
         options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.sasl_username
@@ -61,7 +59,7 @@ def aiokafka_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def kafka_python_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the connection options of kafka-python's clients; its default back-off resumes 40 s late."""
+    """Return the connection options of kafka-python's clients; its default back-off resumes 40 s late. Raises as aiokafka's."""
     return {**aiokafka_options(kafka), "reconnect_backoff_max_ms": 1000}
 
 
@@ -80,11 +78,19 @@ class Publisher:
         self._kafka = kafka
         self._health = health
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Connect, waiting for the broker as long as it takes."""
-        delay = 0.2
-        while self._producer is None:
+    async def start(self, *, give_up_s: float | None = None) -> None:
+        """Connect, waiting for the broker as `publish` does. Raises as `publish`."""
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await self._connected(give_up_s)
+        self._health.served_by(BROKER)
+
+    async def _connected(self, give_up_s: float | None) -> AIOKafkaProducer:
+        loop = asyncio.get_running_loop()
+        begun, delay = loop.time(), 0.2
+        while True:
             producer = AIOKafkaProducer(
                 **aiokafka_options(self._kafka),
                 acks="all",
@@ -95,14 +101,15 @@ class Publisher:
             )
             try:
                 await producer.start()
-            except (KafkaError, OSError):
+            except (KafkaError, OSError) as error:
                 await producer.stop()
                 self._health.waiting_for(BROKER)
+                if give_up_s is not None and loop.time() - begun > give_up_s:
+                    raise _away("to answer", error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:
-                self._producer = producer
-        self._health.served_by(BROKER)
+                return producer
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""
@@ -142,17 +149,14 @@ class Publisher:
         loop = asyncio.get_running_loop()
         start, delay = loop.time(), 0.2
         while True:
-            await self.start()
+            await self.start(give_up_s=give_up_s)
             try:
                 await self._require().send_and_wait(topic, value, key, headers=headers)
             except (KafkaError, OSError) as error:
                 self._health.waiting_for(BROKER)
                 _log.warning("publish_failed", topic=topic, error=type(error).__name__)
                 if give_up_s is not None and loop.time() - start > give_up_s:
-                    msg = (
-                        f"Expected the broker to take a record of {topic}, got {type(error).__name__}; check the broker"
-                    )
-                    raise TransientError(msg, dependency=BROKER, everyone=True) from error
+                    raise _away(f"to take a record of {topic}", error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:
@@ -210,8 +214,12 @@ async def _started(consumer: AIOKafkaConsumer) -> None:
     try:
         await consumer.start()
     except (KafkaError, OSError) as error:
-        msg = f"Expected an answer of the broker, got {type(error).__name__}; check that it runs and the kafka settings"
-        raise TransientError(msg, dependency=BROKER, everyone=True) from error
+        raise _away("to answer", error) from error
+
+
+def _away(what: str, error: Exception) -> TransientError:
+    msg = f"Expected the broker {what}, got {type(error).__name__}; check that it runs and the kafka settings"
+    return TransientError(msg, dependency=BROKER, everyone=True)
 
 
 async def read_record(kafka: KafkaSettings, topic: str, partition: int, offset: int) -> ConsumerRecord | None:

@@ -10,7 +10,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from fetalmlops.domain.errors import SettingsError, TransientError
-from fetalmlops.platform.bus import client_ssl_context
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from fetalmlops.domain.contracts.sources import Source
@@ -46,7 +46,9 @@ def echo_back(source: Source, listener: ListenerSettings) -> float:
     ae = AE(ae_title=listener.ae_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = _TIMEOUT_S
     ae.add_requested_context(Verification)
-    tls: dict[str, Any] = {"tls_args": (client_ssl_context(listener.tls), source.host)} if source.tls else {}
+    tls: dict[str, Any] = (
+        {"tls_args": (client_ssl_context(listener.tls, "listener.tls"), source.host)} if source.tls else {}
+    )
     begun = time.perf_counter()
     association = ae.associate(source.host, source.port, ae_title=source.ae_title, **tls)
     if not association.is_established:

@@ -50,8 +50,15 @@ def server_credentials(tls: TlsSettings) -> Any:
     )
 
 
-def channel_credentials(tls: TlsSettings) -> Any:
+def channel_credentials(tls: TlsSettings, setting: str = "inference.tls") -> Any:
     """Return credentials of a client, with its own certificate where one is set.
+
+    Parameters
+    ----------
+    tls
+        Authorities and certificate.
+    setting
+        Name of the settings for the error.
 
     Raises
     ------
@@ -59,17 +66,17 @@ def channel_credentials(tls: TlsSettings) -> Any:
         If a file cannot be read.
     """
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(tls.ca_file),
-        private_key=_read(tls.key_file),
-        certificate_chain=_read(tls.certificate_file),
+        root_certificates=_read(tls.ca_file, setting),
+        private_key=_read(tls.key_file, setting),
+        certificate_chain=_read(tls.certificate_file, setting),
     )
 
 
-def _read(path: Path | None) -> bytes | None:
+def _read(path: Path | None, setting: str = "inference.tls") -> bytes | None:
     if path is None:
         return None
     try:
         return path.read_bytes()
     except OSError as error:
-        msg = f"Expected a readable PEM file at {path}, got {error.strerror}; mend inference.tls"
+        msg = f"Expected a readable PEM file at {path}, got {error.strerror}; mend {setting}"
         raise SettingsError(msg) from None

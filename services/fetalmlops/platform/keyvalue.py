@@ -15,6 +15,7 @@ from redis.exceptions import TimeoutError as ValkeyTimeoutError
 from redis.retry import Retry
 
 from fetalmlops.domain.errors import TransientError
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +28,18 @@ _TIMEOUT_S = 5.0
 
 
 def open_valkey(settings: Settings) -> redis.asyncio.Redis:
-    """Return an asynchronous client; it connects at its first command and reconnects by itself."""
+    """Return an asynchronous client; it connects at its first command and reconnects by itself.
+
+    Raises
+    ------
+    SettingsError
+        If a file of ``valkey.tls`` cannot be read.
+    """
     return redis.asyncio.Redis(**_options(settings), retry=AsyncRetry(ExponentialBackoff(cap=1.0), 2))
 
 
 def open_valkey_blocking(settings: Settings) -> redis.Redis:
-    """Return a blocking client, for threads and commands."""
+    """Return a blocking client, for threads and commands. Raises as `open_valkey`."""
     return redis.Redis(**_options(settings), retry=Retry(ExponentialBackoff(cap=1.0), 2))
 
 
@@ -53,6 +60,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     valkey = settings.valkey
     tls: dict[str, Any] = {}
     if valkey.tls.enabled:
+        client_ssl_context(valkey.tls, "valkey.tls")  # the client finds a wrong file only when it connects
         tls = {
             "ssl": True,
             "ssl_ca_certs": str(valkey.tls.ca_file) if valkey.tls.ca_file else None,

@@ -13,6 +13,7 @@ from fetalmlops.domain.errors import FetalMLOpsError, SettingsError
 from fetalmlops.platform.health import Health, HealthServer
 from fetalmlops.platform.settings import load_settings
 from fetalmlops.platform.telemetry import get_logger, set_up_telemetry, shut_down_telemetry
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,6 +72,9 @@ def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
     try:
         settings = load_settings()
         set_up_telemetry(name, settings)
+        if settings.kafka.tls.enabled:
+            # Here, once for all: a thread or a task of the process would not know how to end it.
+            client_ssl_context(settings.kafka.tls, "kafka.tls")
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIGURATION)

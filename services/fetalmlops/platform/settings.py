@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -84,6 +84,14 @@ class KafkaSettings(_Section):
     sasl_password: SecretStr = SecretStr("")
     """SASL password."""
 
+    @model_validator(mode="after")
+    def _check_sasl(self) -> Self:
+        """Refuse credentials that no mechanism would use: the connection would be one without any."""
+        if bool(self.sasl_mechanism) != bool(self.sasl_username):
+            msg = "Expected sasl_mechanism and sasl_username together, got one of them; set both, or neither"
+            raise ValueError(msg)
+        return self
+
     @property
     def security_protocol(self) -> str:
         """Kafka's ``security.protocol``."""
@@ -128,6 +136,8 @@ class ObjectSettings(_Section):
     """Secret key."""
     s3_allow_http: bool = False
     """Whether an endpoint without TLS is allowed."""
+    s3_ca_file: Path | None = None
+    """PEM file of authorities that the endpoint's certificate may come from, besides the system's."""
 
 
 class StreamSettings(_Section):
@@ -155,9 +165,11 @@ class TelemetrySettings(_Section):
     """Traces, metrics and logs."""
 
     otlp_endpoint: str = ""
-    """``http://host:4317`` of an OTLP gRPC receiver; empty: no trace leaves the process."""
+    """``http://host:4317`` or ``https://host:4317`` of an OTLP gRPC receiver; empty: no trace leaves the process."""
     sampling_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the traces rooted here that are kept; a parent's decision wins."""
+    tls: TlsSettings = TlsSettings()
+    """TLS to the receiver; on wherever the endpoint is not ``http://``."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe level that is logged."""
 

@@ -22,8 +22,8 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
 from fetalmlops.domain.errors import ContractError, TransientError
-from fetalmlops.platform.bus import client_ssl_context
 from fetalmlops.platform.settings import TlsSettings
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

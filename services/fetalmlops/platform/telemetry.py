@@ -21,14 +21,15 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fetalmlops import __version__
-from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.domain.errors import FetalMLOpsError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
+    from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span
 
-    from fetalmlops.platform.settings import Settings
+    from fetalmlops.platform.settings import Settings, TelemetrySettings
 
 __all__ = [
     "begin_span",
@@ -46,17 +47,19 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def set_up_telemetry(process: str, settings: Settings) -> None:
-    """Set up logging and tracing for a process, once, at its start."""
+    """Set up logging and tracing for a process, once, at its start.
+
+    Raises
+    ------
+    SettingsError
+        If the endpoint and ``telemetry.tls`` do not go together, or a file of it cannot be read.
+    """
     _set_up_logging(process, settings.telemetry.log_level)
     sampler = ParentBased(TraceIdRatioBased(settings.telemetry.sampling_ratio))
     resource = Resource.create({"service.name": f"fetalmlops-{process}", "service.version": __version__})
     provider = TracerProvider(sampler=sampler, resource=resource)
     if settings.telemetry.otlp_endpoint:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-
-        endpoint = settings.telemetry.otlp_endpoint
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http://"))
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+        provider.add_span_processor(BatchSpanProcessor(_open_otlp(settings.telemetry), schedule_delay_millis=1000))
     trace.set_tracer_provider(provider)
 
 
@@ -151,6 +154,22 @@ def traceparent_of(begun: Span) -> str:
 def current_traceparent() -> str:
     """Return the W3C ``traceparent`` of the current span, empty where there is none."""
     return traceparent_of(trace.get_current_span())
+
+
+def _open_otlp(telemetry: TelemetrySettings) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    from fetalmlops.platform.grpc_channels import channel_credentials
+
+    endpoint = telemetry.otlp_endpoint
+    if not endpoint.startswith("http://"):
+        return OTLPSpanExporter(
+            endpoint=endpoint, insecure=False, credentials=channel_credentials(telemetry.tls, "telemetry.tls")
+        )
+    if telemetry.tls.enabled:
+        msg = "Expected telemetry.otlp_endpoint to begin with https:// where telemetry.tls is enabled, got http://; mend one"
+        raise SettingsError(msg)
+    return OTLPSpanExporter(endpoint=endpoint, insecure=True)
 
 
 def _set_up_logging(process: str, level: str) -> None:

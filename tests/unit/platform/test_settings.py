@@ -25,7 +25,9 @@ def test_a_mounted_secret_is_a_setting_named_as_its_variable(secrets: Path, tmp_
 def test_the_environment_wins_over_a_secret_and_a_secret_over_the_file(
     secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fetalmlops.toml").write_text('[kafka]\nsasl_username = "file"\nsasl_password = "file"\n')
+    (tmp_path / "fetalmlops.toml").write_text(
+        '[kafka]\nsasl_mechanism = "PLAIN"\nsasl_username = "file"\nsasl_password = "file"\n'
+    )
     (secrets / "FETALMLOPS_KAFKA__SASL_USERNAME").write_text("secret")
     (secrets / "FETALMLOPS_KAFKA__SASL_PASSWORD").write_text("secret")
     monkeypatch.setenv("FETALMLOPS_KAFKA__SASL_PASSWORD", "environment")
@@ -62,3 +64,15 @@ def test_the_sources_table_may_stand_in_a_folder_of_its_own(tmp_path: Path, monk
     monkeypatch.setenv("FETALMLOPS_SOURCES_PATH", str(tmp_path / "mounted" / "table.toml"))
 
     assert load_settings(tmp_path).sources_file == tmp_path / "mounted" / "table.toml"
+
+
+@pytest.mark.parametrize(
+    "kafka",
+    ['sasl_username = "stage"', 'sasl_username = "stage"\nsasl_password = "x-secret"', 'sasl_mechanism = "PLAIN"'],
+)
+def test_credentials_that_would_not_be_used_are_refused(kafka: str, tmp_path: Path) -> None:
+    (tmp_path / "fetalmlops.toml").write_text(f"[kafka]\n{kafka}\n")
+
+    with pytest.raises(SettingsError, match="Expected sasl_mechanism and sasl_username together") as error:
+        load_settings(tmp_path)
+    assert "x-secret" not in str(error.value)

@@ -15,13 +15,14 @@ from aiokafka.errors import KafkaError
 from yarl import URL
 
 from fetalmlops.domain.contracts.events import Event
-from fetalmlops.platform.bus import BROKER, Publisher, aiokafka_options, client_ssl_context
+from fetalmlops.platform.bus import BROKER, Publisher, aiokafka_options
 from fetalmlops.platform.service import EXIT_RETRY
 from fetalmlops.platform.streams.attempts import Attempts
 from fetalmlops.platform.streams.stage import Record
 from fetalmlops.platform.streams.window import OrderedAcks, Window
 from fetalmlops.platform.streams.worker import Worker
 from fetalmlops.platform.telemetry import get_logger
+from fetalmlops.platform.tls import client_ssl_context
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -149,6 +150,8 @@ class _Intake:
 
 def _app(stage: Stage[Any], service: Service, intake: _Intake) -> faust.App:
     kafka, stream = service.settings.kafka, service.settings.stream
+    # The engine makes its own folder in it; away from `fetalmlops up` nobody else has made this one.
+    service.settings.run_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     app = faust.App(
         stage.name,
         broker=[URL(f"aiokafka://{server}") for server in kafka.bootstrap_servers.split(",")],
@@ -182,7 +185,7 @@ def _app(stage: Stage[Any], service: Service, intake: _Intake) -> faust.App:
 
 
 def _credentials(kafka: KafkaSettings) -> faust.types.auth.CredentialsT | None:
-    context = client_ssl_context(kafka.tls) if kafka.tls.enabled else None
+    context = client_ssl_context(kafka.tls, "kafka.tls") if kafka.tls.enabled else None
     if kafka.sasl_mechanism:
         return faust.SASLCredentials(
             username=kafka.sasl_username,
