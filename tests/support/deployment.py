@@ -6,28 +6,36 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import psutil
+from kafka import TopicPartition
+from kafka.admin import OffsetSpec
 
 from fetalmlops.cli.provision import provide_model
 from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
-from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
+from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED, Topic
 from fetalmlops.domain.operations.ledger import OpenEntry
 from fetalmlops.domain.operations.results import CurrentResults
 from fetalmlops.platform.bus import read_topic
 from fetalmlops.platform.embedded import EmbeddedSystem
+from fetalmlops.platform.embedded.configuration import recorded_ports
+from fetalmlops.platform.embedded.readiness import Readiness, fetch_readiness
 from fetalmlops.platform.keys import load_pseudonym_key
+from fetalmlops.platform.provisioning import open_admin
 from fetalmlops.platform.quarantine import read_ledger
 from fetalmlops.platform.settings import Settings
+from support.dcmtk import Pacs
 
 PROCESSES = ("broker", "valkey", "listener", "anonymizer", "normalizer", "inference", "classifier")
 
@@ -38,7 +46,15 @@ class Account:
 
     results: set[str] = field(default_factory=set)
     quarantined: set[str] = field(default_factory=set)
-    doubled: int = 0
+    twice: list[str] = field(default_factory=list)
+    """The instance of each content that has more than one current result."""
+
+    @property
+    def doubled(self) -> int:
+        return len(self.twice)
+
+    def doubled_of(self, instances: set[str]) -> int:
+        return sum(instance in instances for instance in self.twice)
 
     def lost(self, acknowledged: set[str]) -> set[str]:
         """Return what ended in neither."""
@@ -68,6 +84,54 @@ class Deployment:
         self.system.stop(*processes)
         self.settings = self.system.up(processes)
 
+    def take_away(self, process: str) -> None:
+        """Kill a process with SIGKILL, and keep the supervisor from starting it again."""
+        pid = self.pid(process)
+        # Held still, it never sees the SIGTERM by which the supervisor learns that its end is wanted.
+        os.kill(pid, signal.SIGSTOP)
+        stopping = threading.Thread(target=self.system.stop, args=(process,))
+        stopping.start()
+        wait_until(lambda: self.system.supervisor.states()[process].state == "STOPPING", 30)
+        os.kill(pid, signal.SIGKILL)
+        stopping.join()
+
+    def bring_back(self, process: str) -> None:
+        """Start a process that was taken away or stopped, and wait until it is able to work."""
+        self.system.supervisor.start([process])
+        wait_until(lambda: self.readiness(process).ready, 90)
+
+    def readiness(self, process: str) -> Readiness:
+        return fetch_readiness(process, self.settings, recorded_ports(self.system.layout))
+
+    def published(self, topic: Topic) -> int:
+        """Return how many records a topic was ever given."""
+        return sum(self._offsets(topic, OffsetSpec.LATEST).values())
+
+    def kept(self, topic: Topic) -> int:
+        """Return how many records a topic still has."""
+        return self.published(topic) - sum(self._offsets(topic, OffsetSpec.EARLIEST).values())
+
+    def delete_records(self, topic: Topic) -> None:
+        """Delete every record of a topic, as its retention would."""
+        ends = self._offsets(topic, OffsetSpec.LATEST)
+        with open_admin(self.settings.kafka) as admin:
+            admin.delete_records(ends)
+
+    def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[Any, int]:
+        parts = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
+        with open_admin(self.settings.kafka) as admin:
+            return {
+                part: entry.offset for part, entry in admin.list_partition_offsets(dict.fromkeys(parts, spec)).items()
+            }
+
+    def stored(self) -> set[str]:
+        """Return the origins of all instances in the phi zone."""
+        return {f"{path.parent.name}/{path.stem}" for path in zone(self.settings.phi_url).glob("instances/*/*.dcm")}
+
+    def done(self) -> set[str]:
+        """Return the origins that have a done marker."""
+        return {f"{path.parent.name}/{path.name}" for path in zone(self.settings.clean_url).glob("done/*/*")}
+
     def instance(self, uid: str) -> str:
         """Return the pseudonym of a SOP Instance UID."""
         return load_pseudonym_key(self.settings).instance(uid)
@@ -82,10 +146,11 @@ class Deployment:
         """Return what became of every instance so far, by instance pseudonym."""
         results = self.results()
         entries = self.open_entries()
+        instances = {result.content_id: result.context.instance for result in results}
         return Account(
             results={result.context.instance for result in results},
             quarantined={item.entry.context.instance for item in entries if item.entry.context},
-            doubled=sum(len(ids) > 1 for ids in results.contents().values()),
+            twice=[instances[content] for (content, _), ids in results.contents().items() if len(ids) > 1],
         )
 
     def wait_for(self, acknowledged: set[str], timeout: float) -> Account:
@@ -131,6 +196,26 @@ def deployed(toml: str = "", environment: dict[str, str] | None = None) -> Itera
         shutil.rmtree(home, ignore_errors=True)
 
 
+def zone(url: str) -> Path:
+    """Return the folder of a zone that is kept in files."""
+    return Path(unquote(urlsplit(url).path))
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, f"not within {timeout:.0f} s"
+        time.sleep(0.05)
+
+
+def table(*rows: tuple[object, ...]) -> str:
+    """Return rows as a table, the first column to the left."""
+    texts = [[f"{value:.2f}" if isinstance(value, float) else str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join("  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in texts)
+
+
 def provide_model_of(settings: Settings) -> None:
     """Promote the bundled model."""
     provide_model(settings)
@@ -143,44 +228,7 @@ def send_with_dcmtk(
 
     `during` is called once, when the first pass is under way. Returns the files that were acknowledged with 0x0000.
     """
-    acknowledged: set[Path] = set()
-    for attempt in range(12):
-        left = [path for path in files if path not in acknowledged]
-        if not left:
-            break
-        senders = [
-            _Storescu(left[part::associations], settings) for part in range(associations) if left[part::associations]
-        ]
-        if attempt == 0:
-            during()
-        for sender in senders:
-            acknowledged |= sender.finish()
-        time.sleep(0.5 if attempt else 0)
-    return acknowledged
-
-
-class _Storescu:
-    def __init__(self, files: list[Path], settings: Settings) -> None:
-        listener = settings.listener
-        command = ["storescu", "-v", "-aet", "FETALSIM", "-aec", listener.ae_title, "-R", "-to", "20", "-td", "60"]
-        environment = {**os.environ, "TCP_NODELAY": "1"}
-        self._files = files
-        self._process = subprocess.Popen(
-            [*command, "127.0.0.1", str(listener.port), *map(str, files)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=environment,
-        )
-
-    def finish(self) -> set[Path]:
-        output, _ = self._process.communicate(timeout=600)
-        acknowledged, current = set(), None
-        for line in output.splitlines():
-            if "Sending file: " in line:
-                current = Path(line.split("Sending file: ", 1)[1].strip())
-            elif "Received Store Response (Success)" in line and current is not None:
-                acknowledged.add(current)
-                current = None
-        return acknowledged
+    pacs = Pacs(files, settings, associations=associations)
+    during()
+    pacs.finish()
+    return pacs.acknowledged
