@@ -180,9 +180,13 @@ async def _results(settings: Settings) -> CurrentResults:
 
 
 @contextmanager
-def deployed(toml: str = "", environment: dict[str, str] | None = None) -> Iterator[Deployment]:
-    """Run a whole system with settings of its own; everything is stopped and deleted at the end."""
+def deployed(
+    toml: str = "", environment: dict[str, str] | None = None, *, secrets: Path | None = None
+) -> Iterator[Deployment]:
+    """Run a whole system with settings, and if given keys, of its own; everything is stopped and deleted at the end."""
     home = Path(tempfile.mkdtemp(prefix="fetalmlops-system-"))
+    if secrets:
+        shutil.copytree(secrets, home / "secrets")
     (home / "fetalmlops.toml").write_text(toml)
     os.environ.update(environment or {})
     system = EmbeddedSystem(home, usual_ports=False)
