@@ -150,7 +150,6 @@ class _Intake:
 
 def _app(stage: Stage[Any], service: Service, intake: _Intake) -> faust.App:
     kafka, stream = service.settings.kafka, service.settings.stream
-    # The engine makes its own folder in it; away from `fetalmlops up` nobody else has made this one.
     app = faust.App(
         stage.name,
         broker=[URL(f"aiokafka://{server}") for server in kafka.bootstrap_servers.split(",")],
