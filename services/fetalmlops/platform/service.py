@@ -29,7 +29,8 @@ EXIT_RETRY = 75
 """Exit code (EX_TEMPFAIL) of a process that could not keep its promises and must be started again."""
 
 _START = "its start"
-_STOP_GRACE_S = 25.0
+_LEAST_GRACE_S = 25.0
+_LAST_WORDS_S = 5.0
 _log = get_logger(__name__)
 
 
@@ -111,4 +112,5 @@ async def _live(name: str, settings: Settings, main: Callable[[Service], Awaitab
 def _stop(service: Service, loop: asyncio.AbstractEventLoop) -> None:
     service.stopping.set()
     # What is not finished in time is redelivered: an abrupt end loses nothing.
-    loop.call_later(_STOP_GRACE_S, os._exit, EXIT_RETRY)
+    grace_s = max(_LEAST_GRACE_S, service.settings.listener.drain_timeout_s + _LAST_WORDS_S)
+    loop.call_later(grace_s, os._exit, EXIT_RETRY)
