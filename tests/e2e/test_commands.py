@@ -116,7 +116,7 @@ def test_sources_are_listed_added_and_tested(fetalmlops: Command) -> None:
     fetalmlops("sources", "add", "room-1", "--ae-title", "ROOM1", "--site", "north", "--address", "192.0.2.1")
     table = json.loads(fetalmlops("sources", "list", "--json"))
     assert {"simulator", "room-1"} <= {source["id"] for source in table["sources"]}
-    assert "Expected" in fetalmlops("sources", "add", "room-1", "--ae-title", "ROOM1", "--site", "north", code=1)
+    assert "Expected" in fetalmlops("sources", "add", "room-1", "--ae-title", "ROOM1", "--site", "north", code=78)
     assert "Expected a source of the table" in fetalmlops("sources", "test", "nobody", code=1)
 
 
@@ -124,7 +124,7 @@ def test_a_listed_source_counts_at_once(fetalmlops: Command, folder: Path) -> No
     assert "rejected" in fetalmlops("send", folder / "1.dcm", "--aet", "ROOM2", code=1).lower()
     fetalmlops("sources", "add", "room-2", "--ae-title", "ROOM2", "--site", "north")
     deadline = time.monotonic() + 15
-    while "success" not in Command.__call__(fetalmlops, "send", folder / "1.dcm", "--aet", "ROOM2"):
+    while "success" not in fetalmlops("send", folder / "1.dcm", "--aet", "ROOM2"):
         assert time.monotonic() < deadline
 
 
