@@ -117,7 +117,7 @@ def test_sources_are_listed_added_and_tested(fetalmlops: Command) -> None:
     table = json.loads(fetalmlops("sources", "list", "--json"))
     assert {"simulator", "room-1"} <= {source["id"] for source in table["sources"]}
     assert "Expected" in fetalmlops("sources", "add", "room-1", "--ae-title", "ROOM1", "--site", "north", code=78)
-    assert "Expected a source of the table" in fetalmlops("sources", "test", "nobody", code=1)
+    assert "Expected a source of the table" in fetalmlops("sources", "test", "nobody", code=78)
 
 
 def test_a_listed_source_counts_at_once(fetalmlops: Command, folder: Path) -> None:

@@ -205,4 +205,4 @@ def _stop(listener: Listener) -> None:
 
 def _association_threads() -> list[threading.Thread]:
     ours = [item for item in threading.enumerate() if "Acceptor" in item.name or "process_request" in item.name]
-    return [*ours, *(item for item in threading.enumerate() if type(item).__name__ == "DULServiceProvider")]
+    return [*ours, *(item for item in threading.enumerate() if type(item).__name__ == "UpperLayer")]
