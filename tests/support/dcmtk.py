@@ -37,6 +37,7 @@ class Storescu:
     files: list[Path]
     settings: Settings
     port: int = 0
+    options: tuple[str, ...] = ()
     stores: list[Store] = field(default_factory=list)
     sent: dict[Path, float] = field(default_factory=dict)
 
@@ -44,7 +45,7 @@ class Storescu:
         listener = self.settings.listener
         options = ["-v", "-aet", "FETALSIM", "-aec", listener.ae_title, "-R", "-to", "20", "-td", "60"]
         self._process = subprocess.Popen(
-            ["storescu", *options, "127.0.0.1", str(self.port or listener.port), *map(str, self.files)],
+            ["storescu", *options, *self.options, "127.0.0.1", str(self.port or listener.port), *map(str, self.files)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -72,13 +73,14 @@ class Storescu:
     def _read(self) -> None:
         assert self._process.stdout
         current, begun = None, 0.0
-        for line in self._process.stdout:
-            if found := _SENDING.search(line):
-                current, begun = Path(found[1].strip()), time.time()
-                self.sent[current] = begun
-            elif current is not None and (found := _ANSWERED.search(line)):
-                self.stores.append(Store(current, found[1], begun, time.time() - begun))
-                current = None
+        with self._process.stdout as lines:
+            for line in lines:
+                if found := _SENDING.search(line):
+                    current, begun = Path(found[1].strip()), time.time()
+                    self.sent[current] = begun
+                elif current is not None and (found := _ANSWERED.search(line)):
+                    self.stores.append(Store(current, found[1], begun, time.time() - begun))
+                    current = None
 
 
 class Pacs:

@@ -25,6 +25,7 @@ from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED, Topic
+from fetalmlops.domain.errors import TransientError
 from fetalmlops.domain.operations.ledger import OpenEntry
 from fetalmlops.domain.operations.results import CurrentResults
 from fetalmlops.platform.bus import read_topic
@@ -157,7 +158,10 @@ class Deployment:
         """Wait until every acknowledged instance has ended, or the time is over."""
         end = time.monotonic() + timeout
         while True:
-            account = self.account()
+            try:
+                account = self.account()
+            except TransientError:  # the broker is on its way back
+                account = Account()
             if not account.lost(acknowledged) or time.monotonic() > end:
                 return account
             time.sleep(1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fetalmlops.domain.simulation import SCANNERS, BurnIn, InstanceSpec, Scanner, make_instance
+from fetalmlops.domain.simulation import SCANNERS, BurnIn, InstanceSpec, make_instance
 from fetalmlops.domain.simulation.pixels import Layout, Photometric
 
 _SMALL = replace(
@@ -17,13 +17,18 @@ _SMALL = replace(
     sidebar=(178, 17, 199, 100),
     bar=(3, 22, 7, 62),
 )
+GREY = Layout(photometric=Photometric.MONOCHROME2)
+SMALL = InstanceSpec(scanner=_SMALL, layout=GREY, burn_in=BurnIn.NONE)
+"""150 x 200 grey pixels with one region: about 33 kB."""
+SCREEN = InstanceSpec(layout=GREY, burn_in=BurnIn.NONE)
+"""600 x 800 grey pixels with one region: about 480 kB."""
 _DIGITS = 7
 
 
 def write_instances(
-    folder: Path, count: int, *, first: int = 0, studies: int = 1, scanner: Scanner = _SMALL
+    folder: Path, count: int, *, first: int = 0, studies: int = 1, spec: InstanceSpec = SMALL
 ) -> dict[Path, str]:
-    """Write ultrasound images of 150 x 200 grey pixels, about 33 kB each, with one region.
+    """Write copies of one ultrasound image, each with UIDs of its own.
 
     Parameters
     ----------
@@ -35,16 +40,14 @@ def write_instances(
         Number of the first: instances of other numbers are other instances, up to 9,999,999.
     studies
         Over how many studies they are dealt out, one by one.
-    scanner
-        On whose screen.
+    spec
+        What they are.
 
     Returns
     -------
     dict of Path to str
         Each file's SOP Instance UID, in the order of the numbers.
     """
-    grey = Layout(photometric=Photometric.MONOCHROME2)
-    spec = InstanceSpec(scanner=scanner, layout=grey, burn_in=BurnIn.NONE)
     data = make_instance(spec).data
     folder.mkdir(parents=True, exist_ok=True)
     uids = {}
