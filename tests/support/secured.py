@@ -107,30 +107,36 @@ def tls_relay(target: int, tls: TlsSettings) -> Iterator[int]:
     context.load_cert_chain(tls.certificate_file, tls.key_file)
     context.verify_mode = ssl.CERT_REQUIRED if tls.require_client_certificate else ssl.CERT_NONE
     listening = socket.create_server(("127.0.0.1", 0))
+    port = int(listening.getsockname()[1])
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda _loop, _context: None)  # refused handshakes are what tests are after
+    stopping = asyncio.Event()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(OSError):
+                while data := await reader.read(65536):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.transport.abort()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to_server = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(copy(reader, to_server[1]), copy(to_server[0], writer))
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(copy(reader, to_server), copy(from_server, writer))
 
-    server = loop.run_until_complete(asyncio.start_server(relay, sock=listening, ssl=context))
-    thread = threading.Thread(target=loop.run_forever, name="tls-relay", daemon=True)
+    async def serve() -> None:
+        async with await asyncio.start_server(relay, sock=listening, ssl=context):
+            await stopping.wait()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, name="tls-relay", daemon=True)
     thread.start()
     try:
-        yield int(listening.getsockname()[1])
+        yield port
     finally:
-        loop.call_soon_threadsafe(server.close)
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(stopping.set)
         thread.join(10)
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()

@@ -52,7 +52,10 @@ def valkey_errors() -> Iterator[None]:
         msg = f"Expected an answer of Valkey, got {type(error).__name__}; check that it runs and the valkey settings"
         raise TransientError(msg, dependency="valkey", everyone=True) from error
     except RedisError as error:
-        msg = f"Expected Valkey to carry out a command, got {type(error).__name__}; check its version and memory"
+        msg = (
+            f"Expected Valkey to carry out a command, got {type(error).__name__}; check its version, memory and the user's "
+            "rights"
+        )
         raise TransientError(msg, dependency="valkey", everyone=True) from error
 
 
