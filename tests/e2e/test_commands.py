@@ -141,7 +141,7 @@ def test_the_listener_answers_a_c_echo_of_a_source_that_is_itself(fetalmlops: Co
     [
         (("trace", "ffffffffffff"), 1, "Expected events of an instance"),
         (("quarantine", "show", "nothing"), 1, "Expected nothing to begin one open entry"),
-        (("send", "nowhere"), 2, "does not exist"),
+        (("send", "nowhere"), 1, "Expected files and folders that exist"),
         (("results", "--expect", "500", "--timeout", "1"), 1, "Expected 500 current results"),
         (("logs", "nobody"), 1, "Expected processes among"),
     ],

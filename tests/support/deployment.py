@@ -21,14 +21,13 @@ from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
 from fetalmlops.cli.provision import provide_model
-from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED, Topic
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.domain.operations.ledger import OpenEntry
 from fetalmlops.domain.operations.results import CurrentResults
-from fetalmlops.platform.bus import read_topic
+from fetalmlops.platform.bus import read_events
 from fetalmlops.platform.embedded import EmbeddedSystem
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.readiness import Readiness, fetch_readiness
@@ -178,8 +177,8 @@ class Deployment:
 
 async def _results(settings: Settings) -> CurrentResults:
     current = CurrentResults()
-    async for record in read_topic(settings.kafka, INSTANCE_CLASSIFIED):
-        current.add(Envelope.from_headers(record.headers).id, decode(InstanceClassified, record.value))
+    async for record, result in read_events(settings.kafka, INSTANCE_CLASSIFIED, InstanceClassified):
+        current.add(Envelope.from_headers(record.headers).id, result)
     return current
 
 

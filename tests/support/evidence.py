@@ -139,17 +139,18 @@ def records(settings: Settings, topic: Topic) -> list[ConsumerRecord]:
 
 def results(settings: Settings) -> list[tuple[Envelope, InstanceClassified]]:
     """Return every readable result on the topic, repeated and superseded ones too."""
-    return _events(settings, INSTANCE_CLASSIFIED, InstanceClassified)
+    return events(settings, INSTANCE_CLASSIFIED, InstanceClassified)
 
 
 def entries(settings: Settings) -> list[EventQuarantined]:
     """Return every quarantine entry of both zones, without the twins, resolved ones too."""
-    found = _events(settings, EVENT_QUARANTINED_PHI, EventQuarantined)
-    found += [item for item in _events(settings, EVENT_QUARANTINED, EventQuarantined) if item[1].zone == "clean"]
+    found = events(settings, EVENT_QUARANTINED_PHI, EventQuarantined)
+    found += [item for item in events(settings, EVENT_QUARANTINED, EventQuarantined) if item[1].zone == "clean"]
     return [entry for _, entry in found]
 
 
-def _events(settings: Settings, topic: Topic, kind: type[E]) -> list[tuple[Envelope, E]]:
+def events(settings: Settings, topic: Topic, kind: type[E]) -> list[tuple[Envelope, E]]:
+    """Return the readable events of a topic, with their envelopes."""
     found = []
     for record in records(settings, topic):
         try:

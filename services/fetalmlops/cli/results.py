@@ -14,13 +14,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
 from fetalmlops.domain.contracts.planes import Plane
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
 from fetalmlops.domain.operations.results import CurrentResults
-from fetalmlops.platform.bus import read_topic
+from fetalmlops.platform.bus import read_events
 from fetalmlops.platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -68,8 +67,10 @@ def results(
 async def _watch(settings: Settings, view: _View, *, follow: bool, expect: int, timeout: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout if expect else None):
-            async for record in read_topic(settings.kafka, INSTANCE_CLASSIFIED, follow=follow):
-                view.take(record)
+            async for record, result in read_events(
+                settings.kafka, INSTANCE_CLASSIFIED, InstanceClassified, follow=follow
+            ):
+                view.take(record, result)
                 if expect and len(view.current) >= expect:
                     return
 
@@ -80,10 +81,9 @@ class _View:
         self._study = study
         self._begin_ms = begin_ms
 
-    def take(self, record: ConsumerRecord) -> None:
+    def take(self, record: ConsumerRecord, result: InstanceClassified) -> None:
         if record.timestamp < self._begin_ms:
             return
-        result = decode(InstanceClassified, record.value)
         event_id = Envelope.from_headers(record.headers).id
         if result.context.study.startswith(self._study) and self.current.add(event_id, result):
             self.show(event_id, result)

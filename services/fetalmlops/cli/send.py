@@ -25,6 +25,7 @@ from fetalmlops.cli.sending import (
     send_with_progress,
     summary_table,
 )
+from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.platform.settings import TlsSettings
 from fetalmlops.platform.storescu import find_files
 
@@ -35,7 +36,7 @@ __all__ = ["send"]
 
 
 def send(
-    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, and folders with files at any depth.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders with files at any depth.")],
     *,
     host: HostOption = "",
     port: PortOption = 0,
@@ -49,6 +50,9 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send DICOM files by C-STORE; the exit code is 1 when any was not stored."""
+    if missing := [str(path) for path in paths if not path.exists()]:
+        msg = f"Expected files and folders that exist, got {', '.join(missing)}; check the paths"
+        raise FetalMLOpsError(msg)
     security = TlsSettings(enabled=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
     peer = make_peer(host, port, aec, aet, security)
     console = Console(stderr=as_json)

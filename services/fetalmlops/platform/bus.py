@@ -6,13 +6,15 @@ Publishing is at least once: every event has an id by which its readers drop rep
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from fetalmlops.domain.contracts.codec import encode
-from fetalmlops.domain.errors import TransientError
+from fetalmlops.domain.contracts.codec import decode, encode
+from fetalmlops.domain.contracts.envelope import Envelope
+from fetalmlops.domain.contracts.events import Event
+from fetalmlops.domain.errors import ContractError, TransientError
 from fetalmlops.platform.telemetry import get_logger
 from fetalmlops.platform.tls import client_ssl_context
 
@@ -21,13 +23,21 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from fetalmlops.domain.contracts.envelope import Envelope, Headers
-    from fetalmlops.domain.contracts.events import Event
+    from fetalmlops.domain.contracts.envelope import Headers
     from fetalmlops.domain.contracts.topics import Topic
     from fetalmlops.platform.health import Health
     from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["Publisher", "aiokafka_options", "kafka_python_options", "read_record", "read_topic"]
+__all__ = [
+    "Publisher",
+    "aiokafka_options",
+    "kafka_python_options",
+    "read_events",
+    "read_record",
+    "read_topic",
+]
+
+E = TypeVar("E", bound=Event)
 
 BROKER = "broker"
 """Name of the broker as a dependency."""
@@ -208,6 +218,20 @@ async def read_topic(kafka: KafkaSettings, topic: Topic, *, follow: bool = False
                 return
     finally:
         await consumer.stop()
+
+
+async def read_events(
+    kafka: KafkaSettings, topic: Topic, event_type: type[E], *, follow: bool = False
+) -> AsyncIterator[tuple[ConsumerRecord, E]]:
+    """Yield a topic's records with their events, as `read_topic` does; what breaks the event's contract is passed over."""
+    async for record in read_topic(kafka, topic, follow=follow):
+        try:
+            Envelope.from_headers(record.headers).require(topic.name)
+            event = decode(event_type, record.value)
+        except ContractError as error:
+            _log.warning("event_passed_over", topic=topic.name, offset=record.offset, error=str(error))
+            continue
+        yield record, event
 
 
 async def _started(consumer: AIOKafkaConsumer) -> None:

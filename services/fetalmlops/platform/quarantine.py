@@ -13,7 +13,7 @@ from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.topics import EVENT_QUARANTINED, EVENT_QUARANTINED_PHI, QUARANTINE_RESOLVED
 from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.domain.operations.ledger import Ledger, Place
-from fetalmlops.platform.bus import read_record, read_topic
+from fetalmlops.platform.bus import read_events, read_record
 
 if TYPE_CHECKING:
     from fetalmlops.domain.operations.ledger import OpenEntry
@@ -33,11 +33,10 @@ async def read_ledger(kafka: KafkaSettings) -> Ledger:
         If the broker does not answer.
     """
     ledger = Ledger()
-    async for record in read_topic(kafka, QUARANTINE_RESOLVED):
-        ledger.close(decode(QuarantineResolved, record.value).entry_id)
+    async for _, resolved in read_events(kafka, QUARANTINE_RESOLVED, QuarantineResolved):
+        ledger.close(resolved.entry_id)
     for topic in (EVENT_QUARANTINED_PHI, EVENT_QUARANTINED):
-        async for record in read_topic(kafka, topic):
-            entry = decode(EventQuarantined, record.value)
+        async for record, entry in read_events(kafka, topic, EventQuarantined):
             ledger.add(entry, Place(record.topic, record.partition, record.offset), record.timestamp)
     return ledger
 

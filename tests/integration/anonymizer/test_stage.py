@@ -75,7 +75,9 @@ async def running(
 
 
 def deliver(event: InstanceReceived) -> Delivery[InstanceReceived]:
-    envelope = Envelope(id=event_id(event.content_id, "test", []), type="t", source="test", time_ms=0)
+    envelope = Envelope(
+        id=event_id(event.content_id, "test", []), type=INSTANCE_RECEIVED.name, source="test", time_ms=0
+    )
     return Delivery(Record("t", 0, 0, None, None, []), envelope, event)
 
 

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.planes import Role
+from fetalmlops.domain.contracts.topics import MODEL_PROMOTED
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.bus import Publisher
 from fetalmlops.platform.health import Health
@@ -138,3 +140,17 @@ async def test_calls_in_work_finish_after_sigterm(embedded: Settings, bundle: Bu
     failed = [result for result in results if isinstance(result, BaseException)]
     assert [error for error in failed if not (isinstance(error, TransientError) and error.everyone)] == []
     assert len(failed) < len(results)
+
+
+async def test_a_bad_promotion_does_not_hide_the_one_before_it_at_a_start(embedded: Settings, bundle: Bundle) -> None:
+    await promoted(embedded, dict(bundle.files))
+    publisher = Publisher(embedded.kafka, Health("test"))
+    identity = "96c5a516-bafe-8a00-8879-fda4b0e55166"
+    headers = Envelope(id=identity, type=MODEL_PROMOTED.name, source="test", time_ms=0).to_headers()
+    key = bundle.manifest.name.encode()
+    await publisher.publish_raw(MODEL_PROMOTED.name, key, b"{", headers)
+    await publisher.publish_raw(MODEL_PROMOTED.name, key, None, headers)
+    await publisher.stop()
+    with running(embedded) as process:
+        report = await asyncio.to_thread(process.wait_until, lambda report: report.get("ready", False))
+    assert report["bundle_digest"] == bundle.digest

@@ -71,7 +71,9 @@ class Bench:
         async def publish() -> None:
             publisher = Publisher(self.settings.kafka, Health("test"))
             for entry in entries:
-                envelope = Envelope(id=entry.entry_id, type="t", source="test", time_ms=round(time.time() * 1000))
+                envelope = Envelope(
+                    id=entry.entry_id, type=EVENT_QUARANTINED_PHI.name, source="test", time_ms=round(time.time() * 1000)
+                )
                 await publisher.publish(EVENT_QUARANTINED_PHI, entry.key, envelope, entry)
             await publisher.stop()
 

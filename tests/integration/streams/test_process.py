@@ -53,7 +53,9 @@ class Bench:
 
     def envelope(self, event: InstanceReceived, **changes: Any) -> Envelope:
         identity = event_id(event.content_id, "listener", [])
-        return Envelope(**{"id": identity, "type": "t", "source": "test", "time_ms": 0, **changes})
+        return Envelope(
+            **{"id": identity, "type": topics.INSTANCE_RECEIVED.name, "source": "test", "time_ms": 0, **changes}
+        )
 
     async def publish(self, *events: InstanceReceived, **changes: Any) -> None:
         publisher = Publisher(self.settings.kafka, Health("test"))
@@ -273,21 +275,36 @@ def test_what_is_no_event_is_quarantined(bench: Bench) -> None:
     async def main() -> dict[str, EventQuarantined]:
         publisher = Publisher(bench.settings.kafka, Health("test"))
         good = bench.envelope(after).to_headers()
+        other = bench.envelope(after, type=topics.INSTANCE_DEIDENTIFIED.name).to_headers()
         for number, (value, headers) in enumerate(
-            [(b"\xff", good), (b"{}", good), (b"x", []), (None, good), (b"y" * 300_000, good)]
+            [
+                (b"\xff", good),
+                (b"{}", good),
+                (b"x", []),
+                (None, good),
+                (b"y" * 300_000, good),
+                (codec.encode(after), other),
+            ]
         ):
             await publisher.publish_raw(topics.INSTANCE_RECEIVED.name, f"{name}-{number}".encode(), value, headers)
         await publisher.stop()
         await bench.publish(after)
 
         async def until() -> bool:
-            return bench.done(after) and await bench.quarantined(*(f"{name}-{number}" for number in range(5)))
+            return bench.done(after) and await bench.quarantined(*(f"{name}-{number}" for number in range(6)))
 
         await bench.run(handle, until)
         return {key: entry for key, entry in (await bench.entries()).items() if key.startswith(name)}
 
     entries = asyncio.run(main())
-    assert sorted(entry.reason for entry in entries.values()) == ["envelope", "schema", "schema", "schema", "schema"]
+    assert sorted(entry.reason for entry in entries.values()) == [
+        "envelope",
+        "envelope",
+        "schema",
+        "schema",
+        "schema",
+        "schema",
+    ]
     long = entries[f"{name}-4"]
     assert long.value is None
     assert bench.objects.get(long.value_ref) == b"y" * 300_000

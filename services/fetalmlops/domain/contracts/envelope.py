@@ -77,6 +77,18 @@ class Envelope:
         }
         return [(name, value.encode()) for name, value in headers.items() if value]
 
+    def require(self, event_type: str) -> None:
+        """Make sure that the event is of a type.
+
+        Raises
+        ------
+        ContractError
+            If it is of another one: another topic's event, or nobody's.
+        """
+        if self.type != event_type:
+            msg = f"Expected ce_type {event_type}, got another; publish each event on the topic of its type"
+            raise ContractError(msg, reason="envelope")
+
     @classmethod
     def from_headers(cls, headers: Iterable[tuple[str, bytes]]) -> Envelope:
         """Read the envelope from record headers.

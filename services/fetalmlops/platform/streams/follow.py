@@ -108,15 +108,18 @@ class _Follower:
         partitions = [TopicPartition(self._topic.name, number) for number in range(self._topic.partitions)]
         self._consumer.assign(partitions)
         ends = await self._consumer.end_offsets(partitions)
-        last: dict[bytes | None, ConsumerRecord] = {}
+        states: dict[bytes | None, list[ConsumerRecord]] = {}
         while not self._service.stopping.is_set() and await self._behind(ends):
             for record in await self._poll():
                 if every:
                     await self._take(record)
                 else:
-                    last[record.key] = record
-        for record in last.values():
-            await self._take(record)
+                    states.setdefault(record.key, []).append(record)
+        for records in states.values():
+            # A bad event leaves the state as it was: the one before it counts.
+            for record in reversed(records):
+                if await self._take(record):
+                    break
 
     async def go_on(self) -> None:
         while not self._service.stopping.is_set():
@@ -130,15 +133,19 @@ class _Follower:
         batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
         return [record for records in batches.values() for record in records]
 
-    async def _take(self, record: ConsumerRecord) -> None:
+    async def _take(self, record: ConsumerRecord) -> bool:
+        """Take an event into the state; return whether it could be taken."""
         raw = Record(record.topic, record.partition, record.offset, record.key, record.value, list(record.headers))
         try:
             envelope = Envelope.from_headers(raw.headers)
+            envelope.require(self._topic.name)
             await self._apply(Delivery(raw, envelope, decode(self._event_type, raw.value)))
             self._service.health.event_handled()
         except FetalMLOpsError as error:
             _log.exception("event_refused", topic=self._topic.name, offset=record.offset)
             await self._alarm(raw, error)
+            return False
+        return True
 
     async def _alarm(self, record: Record, error: FetalMLOpsError) -> None:
         now = round(time.time() * 1000)

@@ -99,6 +99,7 @@ class Worker(Generic[E]):
         envelope = None
         try:
             envelope = Envelope.from_headers(record.headers)
+            envelope.require(self._stage.source.name)
             return envelope, decode(self._stage.event, record.value), None
         except PermanentError as error:
             return envelope, None, Refusal(kind=QuarantineKind.PERMANENT, reason=error.reason, message=str(error))
