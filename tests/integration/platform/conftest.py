@@ -48,7 +48,7 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSett
         "-ip=127.0.0.1",
         f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-master.port.grpc={grpc[0]}",
         f"-volume.port.grpc={grpc[1]}", f"-filer.port.grpc={grpc[2]}", f"-s3.port.grpc={grpc[3]}", "-master.telemetry=false",
-        "-volume.max=10", "-master.volumeSizeLimitMB=64",
+        "-volume.max=10", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)

@@ -81,7 +81,7 @@ class Bench:
                     await asyncio.sleep(0.1)
         finally:
             service.stopping.set()
-            await running
+            await asyncio.wait_for(running, 20)
             await valkey.aclose()
 
     @property
@@ -263,6 +263,34 @@ def test_replays_act_on_their_stage_only_and_close_their_entry(bench: Bench) -> 
     resolved = asyncio.run(main())
     assert foreign.content_id not in bench.calls
     assert [item.entry_id for item in resolved] == [entry]
+
+
+def test_a_stop_leaves_what_is_not_in_work_to_the_next(bench: Bench) -> None:
+    events = [bench.event() for _ in range(150)]
+    bench.settings = bench.settings.model_copy(
+        update={"stream": bench.settings.stream.model_copy(update={"window": 2})}
+    )
+
+    async def handle(delivery: Delivery[InstanceReceived]) -> Outcome:
+        await asyncio.sleep(0.02)
+        return Outcome(ends=True)
+
+    async def main() -> None:
+        await bench.publish(*events)
+
+        async def some() -> bool:
+            return bool(bench.calls)
+
+        async def every() -> bool:
+            return all(bench.done(event) for event in events)
+
+        await bench.run(handle, some)
+        left = [event for event in events if not bench.done(event)]
+        assert left
+        await bench.run(handle, every)
+
+    asyncio.run(main())
+    assert len(set(bench.calls)) == len(events)
 
 
 def test_what_is_no_event_is_quarantined(bench: Bench) -> None:

@@ -70,6 +70,8 @@ async def process(stage: Stage[E], service: Service, objects: ObjectStore, valke
     try:
         await app.start()
         await service.stopping.wait()
+        # What the engine hands out from here on is not taken, so it would wait for its acknowledgement for ever.
+        app.conf.stream_wait_empty = False
         await intake.stop()
     finally:
         await app.stop()
