@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class SlowEngine(OpenVinoEngine):
-    """OpenVINO that takes its time, and can fail; its first run, the check at loading, is quick."""
+    """OpenVINO that takes its time, can be held, and can fail; its first run, the check at loading, is quick."""
 
     def __init__(self, bundle: Bundle, seconds: float = 0.0) -> None:
         super().__init__(bundle)
@@ -42,12 +42,15 @@ class SlowEngine(OpenVinoEngine):
         self.batches: list[int] = []
         self.checked = False
         self.began = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
 
     def infer(self, batch: np.ndarray) -> EngineOutput:
         if self.checked:
             self.batches.append(len(batch))
             self.began.set()
             time.sleep(self.seconds)
+            assert self.free.wait(60), "the test did not let the engine go on"
             if self.fail:
                 raise RuntimeError
         self.checked = True
@@ -186,12 +189,13 @@ async def test_a_service_that_is_away_is_away_for_everyone_and_found_when_back(
 
 
 async def test_overload_is_told_with_a_time_to_come_back(serving: Callable, bundle: Bundle, frames: np.ndarray) -> None:
-    engine = SlowEngine(bundle, 0.3)
+    engine = SlowEngine(bundle, 0.01)
     options = {"build_engine": lambda _: engine, "queue_frames": 4, "max_batch": 2, "batch_wait_ms": 0}
     async with serving(**options) as (host, target), InferenceClient(target) as client:
         await client.classify([frames[:1]], [1])
+        engine.free.clear()
         calls = [asyncio.create_task(client.classify([frames[:2]], [1, 2])) for _ in range(3)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while host.current.batcher.frames_waiting < 4:  # noqa: ASYNC110 - a count has no event
                 await asyncio.sleep(0.01)
         pixels = frames[:1].tobytes()
@@ -209,23 +213,31 @@ async def test_overload_is_told_with_a_time_to_come_back(serving: Callable, bund
         with pytest.raises(TransientError) as caught:
             await client.classify(iter([frames[:1]]), [1])
         assert caught.value.everyone
-        assert (await client.classify([frames[:1]], [1])).best_frame == 1
+        engine.free.set()
         await asyncio.gather(*calls)
+        assert (await client.classify([frames[:1]], [1])).best_frame == 1
 
 
 async def test_work_past_its_deadline_or_cancelled_never_reaches_the_engine(
     serving: Callable, bundle: Bundle, frames: np.ndarray
 ) -> None:
-    engine = SlowEngine(bundle, 0.5)
+    engine = SlowEngine(bundle)
+    engine.free.clear()
     options = {"build_engine": lambda _: engine, "batch_wait_ms": 0}
-    async with serving(**options) as (_, target), InferenceClient(target) as client:
+    async with serving(**options) as (host, target), InferenceClient(target) as client:
         first = asyncio.create_task(client.classify([frames[:1]], [1]))
-        await asyncio.to_thread(engine.began.wait, 5)
+        assert await asyncio.to_thread(engine.began.wait, 30)
         cancelled = asyncio.create_task(client.classify([frames[:3]], [1, 2, 3]))
         with pytest.raises(TransientError) as caught:
             await client.classify([frames[:2]], [1, 2], timeout=0.2)
         assert not caught.value.everyone
         cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        async with asyncio.timeout(30):
+            while not all(each.answer.done() for each in host.current.batcher._waiting):  # noqa: ASYNC110 - a drop has no event
+                await asyncio.sleep(0.01)
+        engine.free.set()
         await first
         await client.classify([frames[:1]], [1])
     assert engine.batches == [1, 1]
