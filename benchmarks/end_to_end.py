@@ -28,8 +28,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
 from fetalmlops.domain.simulation import InstanceSpec, Kind, StudySpec, make_instance, make_study
 from fetalmlops.platform.bus import kafka_python_options
+from fetalmlops.platform.dicom.storescu import Peer, send_files
 from fetalmlops.platform.settings import Settings, load_settings
-from fetalmlops.platform.storescu import Peer, send_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,7 +25,7 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLSLossless, UltrasoundImageStorage
 
 from fetalmlops.domain.imaging.frames import NormalizedObject
-from fetalmlops.platform.decoding import configure, normalize_part10
+from fetalmlops.platform.dicom.decoding import configure, normalize_part10
 from fetalmlops.platform.sandbox.parent import Sandbox
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS, COLUMNS, SIDE = 600, 800, 512
-MODULE = "fetalmlops.platform.decoding"
+MODULE = "fetalmlops.platform.dicom.decoding"
 
 
 def speckle() -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fetalmlops.domain.simulation import StudySpec, make_study
-from fetalmlops.platform.storescu import Peer, send_files
+from fetalmlops.platform.dicom.storescu import Peer, send_files
 from support.deployment import Deployment, deployed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

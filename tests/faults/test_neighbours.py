@@ -13,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from fetalmlops.domain.contracts.events import QuarantineKind
 from fetalmlops.domain.simulation import InstanceSpec, Kind, StudySpec, make_instance, make_study
-from fetalmlops.platform.storescu import Peer, send_files
+from fetalmlops.platform.dicom.storescu import Peer, send_files
 from support.deployment import Deployment, deployed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

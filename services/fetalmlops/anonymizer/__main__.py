@@ -13,12 +13,12 @@ from fetalmlops.anonymizer.stage import DRAFT_PREFIX, Anonymizer
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.domain.deid import PROFILES
 from fetalmlops.domain.errors import TransientError
+from fetalmlops.platform.dicom.sources import SourcesFile
 from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.sandbox.parent import Sandbox
 from fetalmlops.platform.service import run_service
-from fetalmlops.platform.sources import SourcesFile
 from fetalmlops.platform.streams import process
 from fetalmlops.platform.vault import ValkeyVault
 
@@ -50,7 +50,7 @@ async def main(service: Service) -> None:
     children = Sandbox(
         "fetalmlops.anonymizer.child:deidentify_file",
         CleanFile,
-        initializer="fetalmlops.platform.decoding:configure",
+        initializer="fetalmlops.platform.dicom.decoding:configure",
         workers=settings.normalizer.children,
         memory_bytes=settings.normalizer.child_memory_bytes,
         timeout=_CHILD_TIMEOUT_S,

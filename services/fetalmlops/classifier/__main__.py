@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fetalmlops.classifier.stage import Classifier
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.platform.claims import Claims
-from fetalmlops.platform.inference_client import open_inference
+from fetalmlops.platform.inference.client import open_inference
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.service import run_service

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fetalmlops.domain.contracts.events import FramesRef, ObjectRef
     from fetalmlops.platform.claims import Claims
-    from fetalmlops.platform.inference_client import InferenceClient
+    from fetalmlops.platform.inference.client import InferenceClient
     from fetalmlops.platform.objects import ObjectStore
 
 __all__ = ["Classifier"]

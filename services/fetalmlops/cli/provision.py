@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from fetalmlops.domain.contracts.topics import Zone
-from fetalmlops.platform.bundles import bundled_files
 from fetalmlops.platform.bus import Publisher
 from fetalmlops.platform.health import Health
+from fetalmlops.platform.inference.bundles import bundled_files
+from fetalmlops.platform.inference.promotion import provision_model
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.promotion import provision_model
 from fetalmlops.platform.provisioning import provision_topics
 from fetalmlops.platform.settings import load_settings
 

@@ -22,15 +22,15 @@ from fetalmlops.cli.sending import (
     TlsOption,
     json_line,
     make_peer,
+    make_tls,
     send_with_progress,
     summary_table,
 )
 from fetalmlops.domain.errors import FetalMLOpsError
-from fetalmlops.platform.settings import TlsSettings
-from fetalmlops.platform.storescu import find_files
+from fetalmlops.platform.dicom.storescu import find_files
 
 if TYPE_CHECKING:
-    from fetalmlops.platform.storescu import SendOutcome
+    from fetalmlops.platform.dicom.storescu import SendOutcome
 
 __all__ = ["send"]
 
@@ -53,7 +53,7 @@ def send(
     if missing := [str(path) for path in paths if not path.exists()]:
         msg = f"Expected files and folders that exist, got {', '.join(missing)}; check the paths"
         raise FetalMLOpsError(msg)
-    security = TlsSettings(enabled=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
+    security = make_tls(tls=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
     peer = make_peer(host, port, aec, aet, security)
     console = Console(stderr=as_json)
     failed: list[SendOutcome] = []

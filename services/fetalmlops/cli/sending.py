@@ -11,8 +11,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from fetalmlops.platform.dicom.storescu import Peer, SendOutcome, send_files
 from fetalmlops.platform.settings import TlsSettings, load_settings
-from fetalmlops.platform.storescu import Peer, SendOutcome, send_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["AssociationsOption", "AecOption", "AetOption", "CaOption", "CertificateOption", "HostOption", "JsonOption",
-    "KeyOption", "PortOption", "TlsOption", "json_line", "make_peer", "send_with_progress", "summary_table"]  # fmt: skip
+    "KeyOption", "PortOption", "TlsOption", "json_line", "make_peer", "make_tls", "send_with_progress",
+    "summary_table"]  # fmt: skip
 
 HostOption = Annotated[str, typer.Option(help="Host to send to; default: the listener of the settings.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port; default: the listener of the settings.")]
@@ -34,6 +35,14 @@ KeyOption = Annotated[Path | None, typer.Option(help="PEM file of our certificat
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+def make_tls(*, tls: bool, ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> TlsSettings:
+    """Return the TLS settings of the options; files without ``--tls`` are refused: the files would go in plain text."""
+    if not tls and (ca_file or certificate_file or key_file):
+        msg = "Expected --tls where files of TLS are named, got none; add it, or leave the files out"
+        raise typer.BadParameter(msg)
+    return TlsSettings(enabled=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
 
 
 def make_peer(host: str, port: int, aec: str, aet: str, tls: TlsSettings) -> Peer:

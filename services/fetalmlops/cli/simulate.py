@@ -27,15 +27,15 @@ from fetalmlops.cli.sending import (
     TlsOption,
     json_line,
     make_peer,
+    make_tls,
     send_with_progress,
     summary_table,
 )
 from fetalmlops.domain.simulation import SCANNERS, BurnIn, Layout, Photometric, StudySpec, find_scanner, make_study
-from fetalmlops.platform.settings import TlsSettings
 
 if TYPE_CHECKING:
     from fetalmlops.domain.simulation import InstanceSpec
-    from fetalmlops.platform.storescu import Peer, SendOutcome
+    from fetalmlops.platform.dicom.storescu import Peer, SendOutcome
 
 __all__ = ["simulate"]
 
@@ -101,7 +101,7 @@ def simulate(
     if out is not None:
         _write(specs, out, console)
         return
-    security = TlsSettings(enabled=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
+    security = make_tls(tls=tls, ca_file=ca_file, certificate_file=certificate_file, key_file=key_file)
     peer = make_peer(host, port, aec, aet, security)
     if not _send(specs, peer, associations, console, as_json=as_json):
         raise typer.Exit(1)

@@ -13,8 +13,8 @@ from rich.table import Table
 from fetalmlops.domain.contracts.planes import Lane, Purpose
 from fetalmlops.domain.contracts.sources import PixelTrust, Source
 from fetalmlops.domain.errors import SettingsError
+from fetalmlops.platform.dicom.sources import add_source, read_sources
 from fetalmlops.platform.settings import load_settings
-from fetalmlops.platform.sources import add_source, read_sources
 
 __all__ = ["app"]
 
@@ -87,7 +87,7 @@ def add(
 def test(source_id: Annotated[str, typer.Argument(metavar="ID", help="Its id in the table.")]) -> None:
     """Send a C-ECHO back to a source, under our AE title."""
     # Its DICOM library takes a while to import, and only this command needs it.
-    from fetalmlops.platform.echo import echo_back
+    from fetalmlops.platform.dicom.echo import echo_back
 
     settings = load_settings()
     sources = read_sources(settings.sources_file)

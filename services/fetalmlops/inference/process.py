@@ -14,8 +14,8 @@ from fetalmlops.domain.models.bundle import load_bundle
 from fetalmlops.inference.hosting import ModelHost
 from fetalmlops.inference.server import InferenceServer
 from fetalmlops.platform.bus import Publisher
+from fetalmlops.platform.inference.promotion import fetch_bundle
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.promotion import fetch_bundle
 from fetalmlops.platform.streams import follow
 
 if TYPE_CHECKING:

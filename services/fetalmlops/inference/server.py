@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 
 from fetalmlops.domain.errors import SettingsError
 from fetalmlops.inference.servicer import InferenceServicer
-from fetalmlops.platform.grpc_channels import MESSAGE_OPTIONS, server_credentials
+from fetalmlops.platform.inference.channels import MESSAGE_OPTIONS, server_credentials
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc
 

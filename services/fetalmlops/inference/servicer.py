@@ -18,7 +18,7 @@ from fetalmlops.inference.batching import OverloadedError
 from fetalmlops.inference.metrics import CALL_SECONDS, CALLS
 from fetalmlops.inference.requests import FrameReader, verify_chunk
 from fetalmlops.inference.responses import classify_response, metadata_response
-from fetalmlops.platform.grpc_channels import PUSHBACK_KEY, REASON_KEY
+from fetalmlops.platform.inference.channels import PUSHBACK_KEY, REASON_KEY
 from fetalmlops.platform.telemetry import get_logger, span
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc

@@ -20,10 +20,13 @@ from fetalmlops.platform.streams import follow
 from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.service import Service
 
 _REPLAY_INTERVAL_S = 1.0
+_GRACE_S = 5.0
 _log = get_logger(__name__)
 
 
@@ -36,13 +39,24 @@ async def main(service: Service) -> None:
     replays = Replays(settings, publisher, objects, Claims(valkey))
     lease = Lease(valkey, settings.keeper.lease_s)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(follow(QUARANTINE_RESOLVED, QuarantineResolved, replays.take_resolution, service, publisher))
-        for topic in (EVENT_QUARANTINED_PHI, EVENT_QUARANTINED):
+        work = [
+            follow(QUARANTINE_RESOLVED, QuarantineResolved, replays.take_resolution, service, publisher),
             # One instance may have several entries: none of them replaces another.
-            tasks.create_task(follow(topic, EventQuarantined, replays.take_entry, service, publisher, every=True))
-        tasks.create_task(_keep(service, lease, replays, objects))
+            follow(EVENT_QUARANTINED_PHI, EventQuarantined, replays.take_entry, service, publisher, every=True),
+            follow(EVENT_QUARANTINED, EventQuarantined, replays.take_entry, service, publisher, every=True),
+            _keep(service, lease, replays, objects),
+        ]
+        tasks.create_task(_end(service, [tasks.create_task(each) for each in work]))
     await publisher.stop()
     await valkey.aclose()
+
+
+async def _end(service: Service, work: Sequence[asyncio.Task[None]]) -> None:
+    """End what waits for a dependency at a stop: a replay or a deletion that did not happen is due at the next start."""
+    await service.stopping.wait()
+    await asyncio.wait(work, timeout=_GRACE_S)
+    for task in work:
+        task.cancel()
 
 
 async def _keep(service: Service, lease: Lease, replays: Replays, objects: ObjectStore) -> None:

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from fetalmlops.listener.announcer import Announcer
     from fetalmlops.listener.keying import Keying
     from fetalmlops.listener.part10 import Head
+    from fetalmlops.platform.dicom.sources import SourcesFile
     from fetalmlops.platform.health import Health
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.settings import ListenerSettings
-    from fetalmlops.platform.sources import SourcesFile
 
 __all__ = ["Intake", "Reception", "Stored", "clear_incoming"]
 

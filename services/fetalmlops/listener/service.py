@@ -12,9 +12,9 @@ from fetalmlops.listener.backlog import Backlog
 from fetalmlops.listener.reception import Intake, clear_incoming
 from fetalmlops.listener.scp import StorageProvider
 from fetalmlops.listener.sweeper import Sweeper
+from fetalmlops.platform.dicom.sources import SourcesFile
 from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.sources import SourcesFile
 from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ async def main(service: Service) -> None:
     objects = open_objects(settings, Zone.CLEAN)
     valkey = open_valkey(settings)
     children = Sandbox(
-        "fetalmlops.platform.decoding:normalize_part10",
+        "fetalmlops.platform.dicom.decoding:normalize_part10",
         NormalizedObject,
-        initializer="fetalmlops.platform.decoding:configure",
+        initializer="fetalmlops.platform.dicom.decoding:configure",
         workers=settings.normalizer.children,
         memory_bytes=settings.normalizer.child_memory_bytes,
         timeout=_CHILD_TIMEOUT_S,

@@ -92,14 +92,16 @@ class Publisher:
 
     async def start(self, *, give_up_s: float | None = None) -> None:
         """Connect, waiting for the broker as `publish` does. Raises as `publish`."""
-        async with self._starting:
-            if self._producer is None:
-                self._producer = await self._connected(give_up_s)
+        try:
+            async with asyncio.timeout(give_up_s), self._starting:
+                if self._producer is None:
+                    self._producer = await self._connected()
+        except TimeoutError as error:
+            raise _away("to answer", error) from error
         self._health.served_by(BROKER)
 
-    async def _connected(self, give_up_s: float | None) -> AIOKafkaProducer:
-        loop = asyncio.get_running_loop()
-        begun, delay = loop.time(), 0.2
+    async def _connected(self) -> AIOKafkaProducer:
+        delay = 0.2
         while True:
             producer = AIOKafkaProducer(
                 **aiokafka_options(self._kafka),
@@ -111,13 +113,14 @@ class Publisher:
             )
             try:
                 await producer.start()
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError):
                 await producer.stop()
                 self._health.waiting_for(BROKER)
-                if give_up_s is not None and loop.time() - begun > give_up_s:
-                    raise _away("to answer", error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
+            except asyncio.CancelledError:
+                await producer.stop()
+                raise
             else:
                 return producer
 
@@ -156,17 +159,22 @@ class Publisher:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, give_up_s: float | None = None
     ) -> None:
         """Publish a record as it is. Raises as `publish`."""
-        loop = asyncio.get_running_loop()
-        start, delay = loop.time(), 0.2
+        try:
+            async with asyncio.timeout(give_up_s):
+                await self._publish_in_time(topic, key, value, headers)
+        except TimeoutError as error:
+            self._health.waiting_for(BROKER)
+            raise _away(f"to take a record of {topic}", error) from error
+
+    async def _publish_in_time(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        delay = 0.2
         while True:
-            await self.start(give_up_s=give_up_s)
+            await self.start()
             try:
                 await self._require().send_and_wait(topic, value, key, headers=headers)
             except (KafkaError, OSError) as error:
                 self._health.waiting_for(BROKER)
                 _log.warning("publish_failed", topic=topic, error=type(error).__name__)
-                if give_up_s is not None and loop.time() - start > give_up_s:
-                    raise _away(f"to take a record of {topic}", error) from error
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:

@@ -340,7 +340,7 @@ def _open_s3(settings: Settings, bucket: str, prefix: str) -> S3Store:
     client: ClientConfig = {"allow_http": objects.s3_allow_http}
     if objects.s3_ca_file is not None:
         # Asked of the platform's TLS first: the store's own words about a wrong file name neither file nor setting.
-        client_ssl_context(TlsSettings(ca_file=objects.s3_ca_file), "objects.s3_ca_file")
+        client_ssl_context(TlsSettings(enabled=True, ca_file=objects.s3_ca_file), "objects.s3_ca_file")
         client["root_certificate"] = objects.s3_ca_file.read_bytes()
     return S3Store(
         bucket,

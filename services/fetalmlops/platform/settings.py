@@ -65,6 +65,16 @@ class TlsSettings(_Section):
     require_client_certificate: bool = False
     """For servers: refuse clients without a certificate of `ca_file`."""
 
+    @model_validator(mode="after")
+    def _check_enabled(self) -> Self:
+        """Refuse certificates that nothing would use: the connection would be one in plain text."""
+        if not self.enabled and (
+            self.ca_file or self.certificate_file or self.key_file or self.require_client_certificate
+        ):
+            msg = "Expected enabled where files of TLS are named, got none; set enabled, or leave the files out"
+            raise ValueError(msg)
+        return self
+
 
 class KafkaSettings(_Section):
     """The broker."""

@@ -159,7 +159,7 @@ def current_traceparent() -> str:
 def _open_otlp(telemetry: TelemetrySettings) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-    from fetalmlops.platform.grpc_channels import channel_credentials
+    from fetalmlops.platform.inference.channels import channel_credentials
 
     endpoint = telemetry.otlp_endpoint
     if not endpoint.startswith("http://"):

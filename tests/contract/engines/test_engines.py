@@ -16,8 +16,8 @@ from fetalmlops.domain.models.check import check_engine
 from fetalmlops.domain.models.engine import OUTPUT_NAMES, Engine
 from fetalmlops.domain.models.manifest import MANIFEST_NAME, Precision
 from fetalmlops.domain.models.prepare import prepare
-from fetalmlops.platform.bundles import bundled_files
 from fetalmlops.platform.engines.openvino import OpenVinoEngine, supports_bf16
+from fetalmlops.platform.inference.bundles import bundled_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -69,7 +69,7 @@ async def running(
     key = load_pseudonym_key(settings)
     vault = ValkeyVault(client, load_vault_keys(settings), key.project)
     target = "fetalmlops.anonymizer.child:deidentify_file"
-    async with Sandbox(target, CleanFile, initializer="fetalmlops.platform.decoding:configure") as sandbox:
+    async with Sandbox(target, CleanFile, initializer="fetalmlops.platform.dicom.decoding:configure") as sandbox:
         yield Anonymizer(objects, sandbox, vault, Revisions(client), key, STREAM, lambda: SOURCES), vault
     await client.aclose()
 

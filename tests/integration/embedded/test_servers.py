@@ -10,9 +10,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fetalmlops.domain.contracts.topics import TOPICS
+from fetalmlops.platform.dicom.sources import read_sources
 from fetalmlops.platform.keyvalue import open_valkey_blocking
 from fetalmlops.platform.provisioning import open_admin
-from fetalmlops.platform.sources import read_sources
 
 if TYPE_CHECKING:
     from fetalmlops.platform.settings import Settings

@@ -13,7 +13,7 @@ from fetalmlops.domain.models.bundle import Bundle, load_bundle, seal_bundle
 from fetalmlops.domain.models.manifest import MANIFEST_NAME
 from fetalmlops.inference.hosting import ModelHost
 from fetalmlops.inference.server import InferenceServer
-from fetalmlops.platform.bundles import bundled_files
+from fetalmlops.platform.inference.bundles import bundled_files
 from fetalmlops.platform.settings import InferenceSettings
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from fetalmlops.domain.contracts.topics import MODEL_PROMOTED
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.bus import Publisher
 from fetalmlops.platform.health import Health
-from fetalmlops.platform.inference_client import InferenceClient
+from fetalmlops.platform.inference.client import InferenceClient
+from fetalmlops.platform.inference.promotion import promote
 from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.promotion import promote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,9 @@ async def test_promotion_swap_refusal_and_end(
 
             await promoted(embedded, dict(other_bundle.files), Role.SHADOW)
             await promoted(embedded, dict(other_bundle.files))
-            await asyncio.to_thread(process.wait_until, lambda report: report["bundle_digest"] == other_bundle.digest)
+            await asyncio.to_thread(
+                process.wait_until, lambda report: report.get("bundle_digest") == other_bundle.digest
+            )
             assert (await client.classify([frames[:1]], [1])).model.bundle_digest == other_bundle.digest
 
             damaged = embedded.home / "objects" / "clean" / "bundles" / bundle.digest / "model.onnx"
@@ -142,12 +144,23 @@ async def test_calls_in_work_finish_after_sigterm(embedded: Settings, bundle: Bu
     assert len(failed) < len(results)
 
 
+async def test_a_shadow_does_not_hide_the_champion_at_a_start(
+    embedded: Settings, bundle: Bundle, other_bundle: Bundle
+) -> None:
+    await promoted(embedded, dict(bundle.files))
+    await promoted(embedded, dict(other_bundle.files), Role.SHADOW)
+    await promoted(embedded, dict(bundle.files), Role.SHADOW)
+    with running(embedded) as process:
+        report = await asyncio.to_thread(process.wait_until, lambda report: report.get("ready", False))
+    assert report["bundle_digest"] == bundle.digest
+
+
 async def test_a_bad_promotion_does_not_hide_the_one_before_it_at_a_start(embedded: Settings, bundle: Bundle) -> None:
     await promoted(embedded, dict(bundle.files))
     publisher = Publisher(embedded.kafka, Health("test"))
     identity = "96c5a516-bafe-8a00-8879-fda4b0e55166"
     headers = Envelope(id=identity, type=MODEL_PROMOTED.name, source="test", time_ms=0).to_headers()
-    key = bundle.manifest.name.encode()
+    key = f"{bundle.manifest.name}/champion".encode()
     await publisher.publish_raw(MODEL_PROMOTED.name, key, b"{", headers)
     await publisher.publish_raw(MODEL_PROMOTED.name, key, None, headers)
     await publisher.stop()

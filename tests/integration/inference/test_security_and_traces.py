@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from fetalmlops.domain.errors import SettingsError, TransientError
-from fetalmlops.platform.inference_client import InferenceClient
+from fetalmlops.platform.inference.client import InferenceClient
 from fetalmlops.platform.settings import TlsSettings
 from fetalmlops.platform.telemetry import span
 from support.authority import Authority

@@ -20,8 +20,8 @@ from fetalmlops.domain.models.classify import classify, explain
 from fetalmlops.domain.models.manifest import decode_manifest
 from fetalmlops.domain.models.prepare import prepare
 from fetalmlops.platform.engines.openvino import OpenVinoEngine
-from fetalmlops.platform.grpc_channels import PUSHBACK_KEY, REASON_KEY
-from fetalmlops.platform.inference_client import InferenceClient
+from fetalmlops.platform.inference.channels import PUSHBACK_KEY, REASON_KEY
+from fetalmlops.platform.inference.client import InferenceClient
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc
 

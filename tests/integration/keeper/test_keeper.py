@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -133,6 +134,25 @@ def start_keeper(embedded: Settings) -> Iterator[Callable[[], None]]:
     for process in started:
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
+
+
+def test_a_stop_is_heeded_while_the_broker_is_silent(embedded: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {
+            **os.environ,
+            "FETALMLOPS_HOME": str(embedded.home),
+            "FETALMLOPS_HEALTH__PORT": "0",
+            "FETALMLOPS_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{silent.getsockname()[1]}",
+        }
+        process = subprocess.Popen([sys.executable, "-m", "fetalmlops.keeper"], env=environment)
+        try:
+            silent.settimeout(60)
+            silent.accept()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

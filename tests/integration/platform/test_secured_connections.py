@@ -66,7 +66,7 @@ def ways_that_are_refused(broker: SecuredBroker, foreign: Authority) -> dict[str
         "unknown authority": broker.by_password("PLAIN", ca_file=foreign.file),
         "no certificate": broker.by_certificate(),
         "foreign certificate": broker.by_certificate(**foreign.issue("client")),
-        "plaintext": broker.by_password("PLAIN", enabled=False),
+        "plaintext": broker.by_password("PLAIN", enabled=False, ca_file=None),
     }
 
 

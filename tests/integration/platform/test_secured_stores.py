@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otl
 from fetalmlops.domain.contracts.planes import Role
 from fetalmlops.domain.errors import SettingsError, TransientError
 from fetalmlops.platform.claims import Claims
-from fetalmlops.platform.grpc_channels import server_credentials
+from fetalmlops.platform.inference.channels import server_credentials
 from fetalmlops.platform.keyvalue import open_valkey, open_valkey_blocking, valkey_errors
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.settings import ObjectSettings, Settings, TelemetrySettings, TlsSettings
@@ -110,7 +110,12 @@ def test_valkey_by_tls(embedded: Settings, ours: Authority, foreign: Authority) 
             return with_valkey(embedded, port=port, tls=TlsSettings(**{"enabled": True, "ca_file": ours.file, **tls}))
 
         asyncio.run(use_valkey(reached(**client)))
-        for wrong in (reached(), reached(**stranger), reached(ca_file=foreign.file, **client), reached(enabled=False)):
+        for wrong in (
+            reached(),
+            reached(**stranger),
+            reached(ca_file=foreign.file, **client),
+            with_valkey(embedded, port=port),
+        ):
             assert "check that it runs and the valkey settings" in refused_by_valkey(wrong)
 
 
@@ -220,6 +225,7 @@ def test_traces_go_to_a_receiver_by_tls(
                 **os.environ,
                 "FETALMLOPS_HOME": str(tmp_path),
                 "FETALMLOPS_TELEMETRY__OTLP_ENDPOINT": endpoint,
+                "FETALMLOPS_TELEMETRY__TLS__ENABLED": "true",
                 "FETALMLOPS_TELEMETRY__TLS__CA_FILE": str(ca_file),
                 "FETALMLOPS_TELEMETRY__TLS__CERTIFICATE_FILE": str(files["certificate_file"]),
                 "FETALMLOPS_TELEMETRY__TLS__KEY_FILE": str(files["key_file"]),
@@ -235,7 +241,7 @@ def test_traces_go_to_a_receiver_by_tls(
     ("endpoint", "tls", "message"),
     [
         ("http://127.0.0.1:4317", TlsSettings(enabled=True), r"otlp_endpoint to begin with https://"),
-        ("https://127.0.0.1:4317", TlsSettings(ca_file=Path("absent.pem")), r"mend telemetry\.tls"),
+        ("https://127.0.0.1:4317", TlsSettings(enabled=True, ca_file=Path("absent.pem")), r"mend telemetry\.tls"),
     ],
 )
 def test_an_otlp_endpoint_that_contradicts_its_tls_is_told(

@@ -20,10 +20,10 @@ from fetalmlops.listener.announcer import Announcement, Announcer
 from fetalmlops.listener.part10 import Head, Provenance
 from fetalmlops.listener.reception import Intake
 from fetalmlops.listener.scp import StorageProvider
+from fetalmlops.platform.dicom.sources import SourcesFile, write_default_sources
 from fetalmlops.platform.health import Health
 from fetalmlops.platform.objects import ObjectStore, open_objects
 from fetalmlops.platform.settings import KafkaSettings, ListenerSettings, Settings
-from fetalmlops.platform.sources import SourcesFile, write_default_sources
 from support.wire import Sender
 
 if TYPE_CHECKING:

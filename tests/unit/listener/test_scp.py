@@ -22,7 +22,7 @@ from fetalmlops.listener.contexts import TRANSFER_SYNTAXES, VERIFICATION, VERIFI
 from fetalmlops.listener.part10 import read_head
 from fetalmlops.listener.scp import StorageProvider
 from fetalmlops.listener.statuses import Status
-from fetalmlops.platform.sources import add_source
+from fetalmlops.platform.dicom.sources import add_source
 from support.wire import (
     ABORTED,
     ACCEPTED,

@@ -76,3 +76,10 @@ def test_credentials_that_would_not_be_used_are_refused(kafka: str, tmp_path: Pa
     with pytest.raises(SettingsError, match="Expected sasl_mechanism and sasl_username together") as error:
         load_settings(tmp_path)
     assert "x-secret" not in str(error.value)
+
+
+def test_files_of_tls_without_tls_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FETALMLOPS_VALKEY__TLS__CA_FILE", "/somewhere/ca.pem")
+
+    with pytest.raises(SettingsError, match=r"valkey\.tls.*set enabled"):
+        load_settings(tmp_path)

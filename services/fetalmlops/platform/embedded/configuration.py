@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from fetalmlops.domain.errors import SettingsError
+from fetalmlops.platform.dicom.sources import write_default_sources
 from fetalmlops.platform.embedded.errors import EmbeddedError
 from fetalmlops.platform.embedded.files import write_file
 from fetalmlops.platform.embedded.kafka import configure_broker
@@ -16,7 +17,6 @@ from fetalmlops.platform.embedded.programs import BROKER, PROGRAMS, SERVICES, VA
 from fetalmlops.platform.embedded.valkey import configure_valkey
 from fetalmlops.platform.keys import load_valkey_password, make_missing_keys
 from fetalmlops.platform.settings import load_settings
-from fetalmlops.platform.sources import write_default_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,6 +21,7 @@ import psutil
 
 from fetalmlops.domain.contracts.sources import UnlistedAction
 from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.platform.dicom.sources import read_sources
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.jars import find_jars
 from fetalmlops.platform.embedded.kafka import java_program
@@ -30,7 +31,6 @@ from fetalmlops.platform.embedded.status import fetch_status
 from fetalmlops.platform.embedded.valkey import valkey_program
 from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys, pseudonym_key_file
 from fetalmlops.platform.settings import load_settings
-from fetalmlops.platform.sources import read_sources
 
 if TYPE_CHECKING:
     from fetalmlops.platform.embedded.system import EmbeddedSystem

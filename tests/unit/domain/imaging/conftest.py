@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 
-from fetalmlops.platform import decoding
+from fetalmlops.platform.dicom import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,7 +24,7 @@ from fetalmlops.domain.errors import PermanentError
 from fetalmlops.domain.imaging.faults import Fault
 from fetalmlops.domain.imaging.frames import NormalizedObject, read_frames
 from fetalmlops.domain.imaging.normalize import Pipeline
-from fetalmlops.platform.decoding import configure, normalize_part10
+from fetalmlops.platform.dicom.decoding import configure, normalize_part10
 from fetalmlops.platform.sandbox.parent import ChildDiedError, Sandbox
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MIB = 1 << 20
 
 
 def sandbox(**options: int) -> Sandbox[NormalizedObject]:
-    module = "fetalmlops.platform.decoding"
+    module = "fetalmlops.platform.dicom.decoding"
     return Sandbox(f"{module}:normalize_part10", NormalizedObject, initializer=f"{module}:configure", **options)
 
 

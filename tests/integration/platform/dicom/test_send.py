@@ -16,8 +16,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import AllTransferSyntaxes
 
 from fetalmlops.domain.simulation import SCANNERS, InstanceSpec, Kind, Layout, Photometric, make_instance
+from fetalmlops.platform.dicom.storescu import Peer, find_files, read_storable, send_files
 from fetalmlops.platform.settings import TlsSettings
-from fetalmlops.platform.storescu import Peer, find_files, read_storable, send_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import pytest
 
 from fetalmlops.domain.contracts.sources import PixelTrust, Source, UnlistedAction
 from fetalmlops.domain.errors import SettingsError
-from fetalmlops.platform.sources import SourcesFile, add_source, read_sources, write_default_sources
+from fetalmlops.platform.dicom.sources import SourcesFile, add_source, read_sources, write_default_sources
 
 if TYPE_CHECKING:
     from pathlib import Path

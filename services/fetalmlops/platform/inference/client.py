@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from fetalmlops.domain.contracts.planes import BrainPlane, Decision, Plane, ReleaseStatus
 from fetalmlops.domain.errors import FetalMLOpsError, PermanentError, TransientError
-from fetalmlops.platform.grpc_channels import MESSAGE_OPTIONS, PUSHBACK_KEY, REASON_KEY, channel_credentials
+from fetalmlops.platform.inference.channels import MESSAGE_OPTIONS, PUSHBACK_KEY, REASON_KEY, channel_credentials
 from fetalmlops.platform.telemetry import current_traceparent, span
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc

@@ -7,7 +7,7 @@ import pytest
 from fetalmlops.domain.contracts.planes import ReleaseStatus
 from fetalmlops.domain.errors import ObjectMissingError
 from fetalmlops.domain.models.bundle import load_bundle
-from fetalmlops.platform.bundles import bundled_files, read_bundle_folder
+from fetalmlops.platform.inference.bundles import bundled_files, read_bundle_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
