@@ -15,7 +15,6 @@ import pytest
 import redis
 from pydicom import uid
 
-from fetalmlops.domain.contracts.codec import decode
 from fetalmlops.domain.contracts.events import InstanceClassified, InstanceDeidentified, ObjectRef
 from fetalmlops.domain.contracts.planes import Plane
 from fetalmlops.domain.contracts.topics import INSTANCE_DEIDENTIFIED, INSTANCE_RECEIVED, TOPICS, Zone
@@ -43,6 +42,7 @@ from support.evidence import (
     Shared,
     command,
     ended,
+    events,
     fetch,
     publish,
     records,
@@ -335,11 +335,8 @@ def test_burned_in_text_outside_the_regions_is_gone_from_the_pixels(
 
 
 def _clean_objects(shared: Shared) -> dict[str, InstanceDeidentified]:
-    found = {}
-    for record in records(shared.settings, INSTANCE_DEIDENTIFIED):
-        event = decode(InstanceDeidentified, record.value)
-        found[event.content_id] = event
-    return found
+    found = events(shared.settings, INSTANCE_DEIDENTIFIED, InstanceDeidentified)
+    return {event.content_id: event for _, event in found}
 
 
 def _read(shared: Shared, ref: ObjectRef) -> bytes:

@@ -52,8 +52,8 @@ class Promotions:
         self._health = health
         self._since_ms = -1
 
-    async def apply(self, delivery: Delivery[ModelPromoted]) -> None:
-        """Fetch, prove and serve a promoted bundle; promotions to other roles are not ours.
+    async def apply(self, delivery: Delivery[ModelPromoted]) -> bool:
+        """Fetch, prove and serve a promoted bundle; promotions to other roles are not ours, which False says.
 
         Of all champions the one promoted last serves, in whatever order the promotions of several models are read.
 
@@ -63,8 +63,10 @@ class Promotions:
             If the bundle cannot be fetched or fails the technical gate; what served before goes on serving.
         """
         promotion = delivery.event
-        if promotion.role is not Role.CHAMPION or delivery.envelope.time_ms < self._since_ms:
-            return
+        if promotion.role is not Role.CHAMPION:
+            return False
+        if delivery.envelope.time_ms < self._since_ms:
+            return True
         files = await asyncio.to_thread(fetch_bundle, self._objects, promotion.manifest)
         bundle = await asyncio.to_thread(load_bundle, files, promotion.bundle_digest)
         await self._host.swap(bundle)
@@ -74,6 +76,7 @@ class Promotions:
         self._health.note("release_status", bundle.manifest.release_status)
         self._health.served_by(_MODEL)
         await self._server.set_ready(ready=True)
+        return True
 
 
 async def main(service: Service) -> None:

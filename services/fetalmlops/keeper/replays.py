@@ -47,15 +47,17 @@ class Replays:
         self._claims = claims
         self.ledger = Ledger()
 
-    async def take_entry(self, delivery: Delivery[EventQuarantined]) -> None:
+    async def take_entry(self, delivery: Delivery[EventQuarantined]) -> bool:
         """Take an entry into the ledger."""
         record = delivery.record
         place = Place(record.topic, record.partition, record.offset)
         self.ledger.add(delivery.event, place, delivery.envelope.time_ms)
+        return True
 
-    async def take_resolution(self, delivery: Delivery[QuarantineResolved]) -> None:
+    async def take_resolution(self, delivery: Delivery[QuarantineResolved]) -> bool:
         """Close an entry of the ledger."""
         self.ledger.close(delivery.event.entry_id)
+        return True
 
     async def close_classified(self) -> int:
         """Close the entries whose content has a result by another way, such as a resend; return how many."""

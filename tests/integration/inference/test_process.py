@@ -160,7 +160,7 @@ async def test_a_bad_promotion_does_not_hide_the_one_before_it_at_a_start(embedd
     publisher = Publisher(embedded.kafka, Health("test"))
     identity = "96c5a516-bafe-8a00-8879-fda4b0e55166"
     headers = Envelope(id=identity, type=MODEL_PROMOTED.name, source="test", time_ms=0).to_headers()
-    key = f"{bundle.manifest.name}/champion".encode()
+    key = bundle.manifest.name.encode()
     await publisher.publish_raw(MODEL_PROMOTED.name, key, b"{", headers)
     await publisher.publish_raw(MODEL_PROMOTED.name, key, None, headers)
     await publisher.stop()

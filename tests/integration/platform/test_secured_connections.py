@@ -222,8 +222,9 @@ class Running:
         self.handled.append(delivery.event.content_id)
         return Outcome()
 
-    async def _follow(self, delivery: Delivery[AlarmRaised]) -> None:
+    async def _follow(self, delivery: Delivery[AlarmRaised]) -> bool:
         self.followed.append(delivery.event.what)
+        return True
 
 
 async def publish(kafka: KafkaSettings, topic: Topic, give_up_s: float | None = None) -> None:

@@ -149,6 +149,4 @@ async def _publish(promotion: ModelPromoted, place: str, time_ms: int, publisher
         time_ms=time_ms,
         subject=promotion.model,
     )
-    # A model's promotions to one role do not replace those to another.
-    key = f"{promotion.model}/{promotion.role}"
-    await publisher.publish(MODEL_PROMOTED, key, envelope, promotion)
+    await publisher.publish(MODEL_PROMOTED, promotion.model, envelope, promotion)

@@ -39,7 +39,7 @@ _log = get_logger(__name__)
 async def follow(
     topic: Topic,
     event_type: type[E],
-    apply: Callable[[Delivery[E]], Awaitable[None]],
+    apply: Callable[[Delivery[E]], Awaitable[bool]],
     service: Service,
     publisher: Publisher,
     *,
@@ -58,7 +58,8 @@ async def follow(
     event_type
         Type of its events.
     apply
-        Takes an event into the state; a `FetalMLOpsError` from it raises an alarm.
+        Takes an event into the state, or returns False if it is not part of it: then the one before it of the same key counts.
+        A `FetalMLOpsError` from it raises an alarm.
     service
         The process.
     publisher
@@ -92,7 +93,7 @@ class _Follower:
         self,
         topic: Topic,
         event_type: type[E],
-        apply: Callable[[Delivery[E]], Awaitable[None]],
+        apply: Callable[[Delivery[E]], Awaitable[bool]],
         service: Service,
         publisher: Publisher,
         consumer: AIOKafkaConsumer,
@@ -116,7 +117,7 @@ class _Follower:
                 else:
                     states.setdefault(record.key, []).append(record)
         for records in states.values():
-            # A bad event leaves the state as it was: the one before it counts.
+            # A bad event, or a foreign one, leaves the state as it was: the one before it counts.
             for record in reversed(records):
                 if await self._take(record):
                     break
@@ -134,18 +135,18 @@ class _Follower:
         return [record for records in batches.values() for record in records]
 
     async def _take(self, record: ConsumerRecord) -> bool:
-        """Take an event into the state; return whether it could be taken."""
+        """Take an event into the state; return whether it is part of it."""
         raw = Record(record.topic, record.partition, record.offset, record.key, record.value, list(record.headers))
         try:
             envelope = Envelope.from_headers(raw.headers)
             envelope.require(self._topic.name)
-            await self._apply(Delivery(raw, envelope, decode(self._event_type, raw.value)))
+            taken = await self._apply(Delivery(raw, envelope, decode(self._event_type, raw.value)))
             self._service.health.event_handled()
         except FetalMLOpsError as error:
             _log.exception("event_refused", topic=self._topic.name, offset=record.offset)
             await self._alarm(raw, error)
             return False
-        return True
+        return taken
 
     async def _alarm(self, record: Record, error: FetalMLOpsError) -> None:
         now = round(time.time() * 1000)
