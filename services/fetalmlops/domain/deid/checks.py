@@ -1,4 +1,4 @@
-"""What a value must look like to be kept: numbers within a range, words of a list. No free text is ever kept.
+"""What a value must look like to be kept: numbers within a range, words of a list, dates under the policy.
 
 A number out of its range is removed like a word out of its list: text read as binary numbers falls out of these ranges.
 """
@@ -8,13 +8,26 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+from fetalmlops.domain.deid.dates import Dates
 
 if TYPE_CHECKING:
     from fetalmlops.domain.deid.reader import Value
 
-__all__ = ["Check", "Kept", "Numbers", "Words", "check_value"]
+__all__ = [
+    "Age",
+    "Check",
+    "Context",
+    "Kept",
+    "Moments",
+    "Numbers",
+    "Phrase",
+    "Vocabulary",
+    "Words",
+    "check_value",
+]
 
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
 _INTEGER = re.compile(rb"[+-]?[0-9]{1,10}")
@@ -22,6 +35,13 @@ _DECIMAL = re.compile(rb"[+-]?(?:[0-9]{1,10}(?:\.[0-9]{0,14})?|\.[0-9]{1,14})(?:
 _DECIMAL_BYTES = 16
 _SMALLEST = 1e-9
 _LONGEST = 65534
+_AGE = re.compile(r"[0-9]{3}[DWMY]")
+_OLDEST = 89
+_TOKEN = re.compile(r"[A-Za-z0-9]+")
+_PHRASE = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9 ._+/()-]{1,64}")
+_LONGEST_PHRASE = 64
+_MOST_PARTS = 16
+_TELLING = 4
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,37 @@ class Words:
     most: int = 1
 
 
-Check = Numbers | Words
+@dataclass(frozen=True)
+class Moments:
+    """A date or a time, as the profile's policy leaves it."""
+
+
+@dataclass(frozen=True)
+class Age:
+    """An age of PS3.5 section 6.2 (AS) of at most 89 years."""
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """What a product or its part may be called: Latin letters, digits and a few signs, without any token of the patient."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Text of which only the words of a list stay, and of these none that names the patient."""
+
+    words: frozenset[str]
+
+
+Check = Numbers | Words | Moments | Age | Phrase | Vocabulary
+
+
+@dataclass(frozen=True)
+class Context:
+    """What checks need to know of the instance: its dates' policy, and the tokens that name its patient, in capitals."""
+
+    dates: Dates = field(default_factory=Dates)
+    tokens: frozenset[str] = frozenset()
 
 
 class Kept(NamedTuple):
@@ -53,7 +103,10 @@ class Kept(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-def check_value(vr: str, check: Check, value: Value) -> Kept | None:
+_NOTHING = Context()
+
+
+def check_value(vr: str, check: Check, value: Value, context: Context = _NOTHING) -> Kept | None:
     """Return a value as it may be kept, or None if it must not be.
 
     Parameters
@@ -64,6 +117,8 @@ def check_value(vr: str, check: Check, value: Value) -> Kept | None:
         What it must look like.
     value
         The value as read.
+    context
+        What is known of the instance.
 
     Examples
     --------
@@ -77,6 +132,8 @@ def check_value(vr: str, check: Check, value: Value) -> Kept | None:
         return None
     if isinstance(check, Words):
         return _words(check, value.data)
+    if isinstance(check, Moments | Age | Phrase | Vocabulary):
+        return _text(vr, check, value.data, context)
     return _binary(vr, check, value) if vr in _BINARY else _decimal(vr, check, value.data)
 
 
@@ -85,6 +142,36 @@ def _words(check: Words, data: bytes) -> Kept | None:
     if len(words) > check.most or not all(word in check.allowed for word in words):
         return None
     return Kept("\\".join(words).encode("ascii"), words=words)
+
+
+def _text(vr: str, check: Moments | Age | Phrase | Vocabulary, data: bytes, context: Context) -> Kept | None:
+    try:
+        parts = [part.strip(" \0") for part in data.decode("ascii").split("\\")]
+    except UnicodeDecodeError:
+        return None
+    kept = [_part(vr, check, part, context) for part in parts if part]
+    if not kept or len(kept) > _MOST_PARTS or not all(kept):
+        return None
+    words = tuple(part for part in kept if part)
+    return Kept("\\".join(words).encode(), words=words)
+
+
+def _part(vr: str, check: Moments | Age | Phrase | Vocabulary, part: str, context: Context) -> str | None:
+    if isinstance(check, Moments):
+        return context.dates.apply(vr, part)
+    if isinstance(check, Age):
+        return part if _AGE.fullmatch(part) and not (part[3] == "Y" and int(part[:3]) > _OLDEST) else None
+    if isinstance(check, Phrase):
+        return part if _PHRASE.fullmatch(part) and not _names(part, context.tokens) else None
+    stay = [word for word in _TOKEN.findall(part) if word.upper() in check.words - context.tokens]
+    return " ".join(stay)[:_LONGEST_PHRASE] or None
+
+
+def _names(part: str, tokens: frozenset[str]) -> bool:
+    """Return whether a phrase has a token as a word, or a longer one anywhere, across spaces too."""
+    words = _TOKEN.findall(part.upper())
+    joined = "".join(words)
+    return not tokens.isdisjoint(words) or any(len(token) >= _TELLING and token in joined for token in tokens)
 
 
 def _binary(vr: str, check: Numbers, value: Value) -> Kept | None:

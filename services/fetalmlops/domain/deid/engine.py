@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, TYPE_CHECKING
 
 from fetalmlops.domain.contracts.events import Deidentification
 from fetalmlops.domain.deid import header as clean
+from fetalmlops.domain.deid.checks import Context
+from fetalmlops.domain.deid.dates import DatePolicy, Dates, shift_days
 from fetalmlops.domain.deid.encapsulated import encoded_plan, stored_plan
 from fetalmlops.domain.deid.faults import Refusal, refuse
-from fetalmlops.domain.deid.identity import IDENTITY_TAGS, Identity, read_identity
+from fetalmlops.domain.deid.identity import IDENTITY_TAGS, NAMING_TAGS, Identity, naming_tokens, read_identity
 from fetalmlops.domain.deid.palette import Palette, read_palette
 from fetalmlops.domain.deid.pixels import PixelPlan, native_plan, pixel_layout
 from fetalmlops.domain.deid.profile import STREAM, Profile
 from fetalmlops.domain.deid.reader import EXPLICIT_LITTLE, Header, Wanted, read_header
 from fetalmlops.domain.deid.regions import validate_regions
-from fetalmlops.domain.deid.rules import DOCUMENT, IMAGE, PALETTE, REGION, REGIONS_TAG, SOP_CLASSES, Kind
+from fetalmlops.domain.deid.rules import PALETTE, REGION, REGIONS_TAG, SOP_CLASSES, Kind
 from fetalmlops.domain.deid.writer import Attributes, encode_attributes, encode_file_meta
 from fetalmlops.domain.imaging.faults import Fault, guarded
 from fetalmlops.domain.imaging.layout import Photometric
@@ -28,14 +31,9 @@ from fetalmlops.domain.imaging.source import FrameSource
 
 if TYPE_CHECKING:
     from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.deid.reader import Item
 
 __all__ = ["Deidentified", "Deidentifier"]
-
-_WANTED: Wanted = {
-    **dict.fromkeys((rule.tag for rule in (*IMAGE, *DOCUMENT)), None),
-    **dict.fromkeys((*IDENTITY_TAGS, *PALETTE, clean.IMAGE_TYPE), None),
-    REGIONS_TAG: dict.fromkeys((rule.tag for rule in REGION), None),
-}
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,14 @@ class Deidentifier:
             holds no value of the instance.
         """
         with guarded("Expected a DICOM instance that can be de-identified, got one that cannot"):
-            header = read_header(source, _WANTED)
+            header = read_header(source, self._wanted)
             identity = read_identity(header.dataset, self.key)
+            context = self._context(header.dataset, identity)
             kind = _kind(identity.instance.sop_class_uid)
             content = (
-                _document(header) if kind is Kind.DOCUMENT else self._image(header, kind, source_clean=source_clean)
+                self._document(header, context)
+                if kind is Kind.DOCUMENT
+                else self._image(header, kind, context, source_clean=source_clean)
             )
             base = clean.base_attributes(identity, kind, self.profile, self.key)
             result = Deidentified(
@@ -120,10 +121,26 @@ class Deidentifier:
         result = self.deidentify(io.BytesIO(data), target, source_clean=source_clean)
         return target.getvalue(), result
 
-    def _image(self, header: Header, kind: Kind, *, source_clean: bool) -> _Content:
+    @cached_property
+    def _wanted(self) -> Wanted:
+        tags = {rule.tag for rule in (*self.profile.image, *self.profile.document)}
+        tags |= {*IDENTITY_TAGS, *PALETTE, clean.IMAGE_TYPE, *(NAMING_TAGS if self.profile.keeps_text else ())}
+        return {**dict.fromkeys(tags, None), REGIONS_TAG: dict.fromkeys((rule.tag for rule in REGION), None)}
+
+    def _context(self, dataset: Item, identity: Identity) -> Context:
+        days = shift_days(self.key, identity.pseudonyms.patient) if self.profile.dates is DatePolicy.SHIFT else 0
+        tokens = naming_tokens(dataset) if self.profile.keeps_text else frozenset()
+        return Context(Dates(self.profile.dates, days), tokens)
+
+    def _document(self, header: Header, context: Context) -> _Content:
+        rules = self.profile.document
+        kept = clean.kept_attributes(clean.keep(header.dataset, rules, context), rules)
+        return _Content(kept=kept, made=clean.shell_attributes())
+
+    def _image(self, header: Header, kind: Kind, context: Context, *, source_clean: bool) -> _Content:
         if header.pixels is None:
             refuse("Expected an image with Pixel Data, got one without", Fault.NO_PIXEL_DATA)
-        kept = clean.keep(header.dataset, IMAGE)
+        kept = clean.keep(header.dataset, self.profile.image, context)
         layout = pixel_layout(kept)
         items = header.dataset.items.get(REGIONS_TAG, [])
         regions = validate_regions(items, layout.rows, layout.columns, self.profile.regions)
@@ -146,9 +163,9 @@ class Deidentifier:
         else:
             plan = stored_plan(source) if source_clean else encoded_plan(source, rectangles, palette.darkest)
         pointer = clean.frame_pointer(kept, layout.frames)
-        made = pointer | clean.image_marks(header.dataset, cleaned=not source_clean) | plan.attributes
+        made = pointer | clean.image_marks(header.dataset, self.profile, cleaned=not source_clean) | plan.attributes
         return _Content(
-            kept=clean.kept_attributes(kept, IMAGE) | palette.attributes | regions.attributes,
+            kept=clean.kept_attributes(kept, self.profile.image) | palette.attributes | regions.attributes,
             made=made,
             plan=plan,
             action="source_clean" if source_clean else "regions",
@@ -186,12 +203,6 @@ class _Content:
     def region_items(self) -> list[Attributes]:
         items = self.kept.get(REGIONS_TAG, ("SQ", []))[1]
         return items if isinstance(items, list) else []
-
-
-def _document(header: Header) -> _Content:
-    return _Content(
-        kept=clean.kept_attributes(clean.keep(header.dataset, DOCUMENT), DOCUMENT), made=clean.shell_attributes()
-    )
 
 
 def _kind(sop_class_uid: str) -> Kind:

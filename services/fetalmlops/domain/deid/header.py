@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from fetalmlops.domain.deid.checks import Kept, check_value
+from fetalmlops.domain.deid.checks import Context, Kept, check_value
+from fetalmlops.domain.deid.dates import DatePolicy
 from fetalmlops.domain.deid.rules import BURNED_IN_TAG, DEFAULTS, EMPTIED, IMAGE_TYPE_WORDS, Keep, Kind
+from fetalmlops.domain.deid.table import CODES
 from fetalmlops.domain.deid.writer import Attributes, text
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ __all__ = [
     "image_marks",
     "keep",
     "kept_attributes",
+    "method_codes",
     "says_burned_in",
     "shell_attributes",
 ]
@@ -33,13 +36,21 @@ _FRAME_TIME, _FRAME_TIME_VECTOR, _FRAMES = 0x0018_1063, 0x0018_1065, 0x0028_0008
 _BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
 _CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
 _REPORT = ("18748-4", "LN", "Diagnostic imaging report")
+_TEMPORAL = {
+    DatePolicy.NONE: "REMOVED",
+    DatePolicy.SHIFT: "MODIFIED",
+    DatePolicy.YEAR: "MODIFIED",
+    DatePolicy.FULL: "UNMODIFIED",
+}
 _HEX = frozenset("0123456789ABCDEF")
 
 
-def keep(dataset: Item, rules: Iterable[Keep]) -> dict[int, Kept]:
+def keep(dataset: Item, rules: Iterable[Keep], context: Context) -> dict[int, Kept]:
     """Return the values that pass their rule, by tag."""
     values = dataset.values
-    checked = {rule.tag: check_value(rule.vr, rule.check, values[rule.tag]) for rule in rules if rule.tag in values}
+    checked = {
+        rule.tag: check_value(rule.vr, rule.check, values[rule.tag], context) for rule in rules if rule.tag in values
+    }
     return {tag: kept for tag, kept in checked.items() if kept is not None}
 
 
@@ -59,22 +70,28 @@ def base_attributes(identity: Identity, kind: Kind, profile: Profile, key: Pseud
         0x0010_0020: ("LO", text(identity.pseudonyms.patient)),
         0x0012_0062: ("CS", text("YES")),
         0x0012_0063: ("LO", text(method)),
-        0x0012_0064: ("SQ", [_code(*_BASIC_PROFILE)]),
+        0x0012_0064: ("SQ", method_codes(profile, cleaned=False)),
         0x0020_000D: ("UI", text(key.uid(identity.study.uid))),
         0x0020_000E: ("UI", text(key.uid(identity.instance.series_uid))),
-        0x0028_0303: ("CS", text("REMOVED")),
+        0x0028_0303: ("CS", text(_TEMPORAL[profile.dates])),
     }
     return attributes
 
 
-def image_marks(dataset: Item, *, cleaned: bool) -> Attributes:
+def method_codes(profile: Profile, *, cleaned: bool) -> list[Attributes]:
+    """Return the codes of what was done (PS3.16 CID 7050), and of nothing else."""
+    options = [code for option, code in CODES.items() if option in profile.options]
+    return [_code(*code) for code in (_BASIC_PROFILE, *([_CLEAN_PIXELS] if cleaned else []), *options)]
+
+
+def image_marks(dataset: Item, profile: Profile, *, cleaned: bool) -> Attributes:
     """Return Image Type and, where pixels were cleaned, what PS3.15 E.3.1 asks to be said of that."""
     if not cleaned:
         return {IMAGE_TYPE: _image_type(dataset, derived=False)}
     return {
         IMAGE_TYPE: _image_type(dataset, derived=True),
         0x0008_2111: ("ST", text("Pixels outside the ultrasound regions blanked")),
-        0x0012_0064: ("SQ", [_code(*_BASIC_PROFILE), _code(*_CLEAN_PIXELS)]),
+        0x0012_0064: ("SQ", method_codes(profile, cleaned=True)),
         0x0028_0301: ("CS", text("NO")),
     }
 

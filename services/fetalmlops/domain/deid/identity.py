@@ -5,6 +5,8 @@ An `Identity` never leaves the phi zone: it goes encrypted into the vault, from 
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IDENTITY_TAGS",
+    "NAMING_TAGS",
     "Identity",
     "InstanceIdentity",
     "PatientIdentity",
     "Pseudonyms",
     "StudyIdentity",
     "Vault",
+    "naming_tokens",
     "patient_pseudonym",
     "read_identity",
 ]
@@ -55,6 +59,33 @@ IDENTITY_TAGS = frozenset(
     | {*_PATIENT.values(), *_STUDY.values(), *_INSTANCE.values()}
 )
 """The tags that `read_identity` needs."""
+
+NAMING_TAGS = frozenset(
+    {_PATIENT["name"], _PATIENT["id"], _STUDY["accession"], _STUDY["study_id"], _CHARACTER_SET}
+    | {
+        0x0008_0080,
+        0x0008_0081,
+        0x0008_0090,
+        0x0008_1010,
+        0x0008_1040,
+        0x0008_1048,
+        0x0008_1050,
+        0x0008_1060,
+        0x0008_1070,
+    }
+    | {
+        0x0010_1000,
+        0x0010_1001,
+        0x0010_1005,
+        0x0010_1060,
+        0x0018_1000,
+        0x0032_1032,
+        0x0032_1033,
+        0x0040_0006,
+        0x0010_2297,
+    }
+)
+"""Attributes whose words name the patient or those around them: ids, institution, physicians, station, serial number."""
 
 _PLACEHOLDERS = frozenset(
     {
@@ -168,6 +199,14 @@ def patient_pseudonym(key: PseudonymKey, patient_id: str, issuer: str, study_ins
     if folded in _PLACEHOLDERS or not folded.strip("0"):
         return key.study(study_instance_uid)
     return key.patient(patient_id, issuer)
+
+
+def naming_tokens(dataset: Item) -> frozenset[str]:
+    """Return the words of `NAMING_TAGS`, in capitals and without diacritics: they name the patient or those around them."""
+    decode = _Decoder(dataset)
+    text = " ".join(decode(tag) for tag in sorted(NAMING_TAGS - {_CHARACTER_SET}))
+    plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return frozenset(word for word in re.findall(r"\w+", plain.replace("_", " ").upper()) if len(word) > 1)
 
 
 def read_identity(dataset: Item, key: PseudonymKey) -> Identity:

@@ -1,16 +1,36 @@
-"""Profiles: a named choice of rules, with a digest of all that decides the output."""
+"""Profiles: a named choice of rules, with a digest of all that decides the output.
+
+A profile is a TOML file; those that come with the package are in ``profiles/``. What a profile keeps although Table E.1-1
+removes it, it must keep by an option that it names: another profile is refused when it is read.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import resources
 
 import msgspec
 
 from fetalmlops.domain.deid import rules
+from fetalmlops.domain.deid.dates import DatePolicy
+from fetalmlops.domain.deid.exports import GROUPS, Group
+from fetalmlops.domain.deid.table import EDITION, Option, standard_table
+from fetalmlops.domain.errors import SettingsError
 
-__all__ = ["PROFILES", "STREAM", "Profile", "RegionPolicy"]
+__all__ = ["PROFILES", "STREAM", "Profile", "RegionPolicy", "read_profile"]
+
+_DATE_OPTIONS = {
+    DatePolicy.NONE: frozenset[Option](),
+    DatePolicy.SHIFT: frozenset({Option.MODIFIED_DATES}),
+    DatePolicy.YEAR: frozenset({Option.MODIFIED_DATES}),
+    DatePolicy.FULL: frozenset({Option.FULL_DATES}),
+}
+_HANDLED = frozenset(
+    {Option.FULL_DATES, Option.MODIFIED_DATES, Option.DEVICE, Option.PATIENT, Option.DESCRIPTORS}
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +57,7 @@ class RegionPolicy:
     most_share: float = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """What de-identification is to do.
 
@@ -47,24 +67,84 @@ class Profile:
         Name of the profile, part of every event about its outputs.
     version
         Raised with every change of behaviour that the rules' data does not show.
+    purpose
+        What it is for, in one line.
+    options
+        The options of PS3.15 E.3 that it takes.
+    keep
+        Groups of attributes that it keeps beyond those that every image needs.
+    dates
+        What becomes of dates and times.
     regions
         When regions prove the pixels.
+
+    Raises
+    ------
+    SettingsError
+        If it keeps what the table removes, or takes options that contradict each other or its dates.
     """
 
     name: str
     version: int
-    edition: str = rules.EDITION
+    purpose: str = ""
+    options: tuple[Option, ...] = ()
+    keep: tuple[Group, ...] = ()
+    dates: DatePolicy = DatePolicy.NONE
     regions: RegionPolicy = field(default_factory=RegionPolicy)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.options) - _HANDLED):
+            _refuse(f"options among {', '.join(sorted(_HANDLED))}", f"{', '.join(unknown)}", "leave them out")
+        expected = _DATE_OPTIONS[self.dates]
+        if {Option.FULL_DATES, Option.MODIFIED_DATES}.intersection(self.options) != expected:
+            named = ", ".join(expected) or "neither option of dates"
+            _refuse(f"{named} with the dates policy {self.dates}", "other options", "make them agree")
+        for rule in self.image:
+            if not standard_table().rule(rule.tag, self.options).keeps:
+                _refuse(
+                    f"an option by which {rule.keyword} may be kept", "none", "add the option or leave the group out"
+                )
+
+    @property
+    def edition(self) -> str:
+        """Edition of PS3.15 that the rules follow."""
+        return EDITION
+
+    @cached_property
+    def groups(self) -> tuple[rules.Keep, ...]:
+        """What the profile's groups keep, of every kind of instance."""
+        return tuple(rule for group in self.keep for rule in GROUPS[group])
+
+    @cached_property
+    def image(self) -> tuple[rules.Keep, ...]:
+        """What is kept of an image."""
+        return (*rules.IMAGE, *self.groups)
+
+    @cached_property
+    def document(self) -> tuple[rules.Keep, ...]:
+        """What is kept of a document."""
+        return (*rules.DOCUMENT, *self.groups)
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether it keeps any text, which must then be free of what names the patient."""
+        return bool({Group.DEVICE, Group.DESCRIPTORS}.intersection(self.keep))
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the profile and of the rules' data."""
+        """SHA-256 of the profile, of the table, and of the rules' data."""
         data = (
-            self,
+            self.name,
+            self.version,
+            self.options,
+            self.keep,
+            self.dates,
+            self.regions,
+            standard_table().digest,
             rules.SOP_CLASSES,
-            rules.IMAGE,
-            rules.REGION,
-            rules.DOCUMENT,
+            _described(self.image),
+            _described(rules.REGION),
+            _described(self.document),
             rules.EMPTIED,
             rules.DEFAULTS,
             [sorted(words) for words in rules.IMAGE_TYPE_WORDS],
@@ -72,8 +152,56 @@ class Profile:
         return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()
 
 
-STREAM = Profile(name="stream", version=1)
-"""What the anonymizer runs: no dates, no text, identity to the vault."""
+class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    name: str
+    version: int
+    purpose: str = ""
+    options: tuple[Option, ...] = ()
+    keep: tuple[Group, ...] = ()
+    dates: DatePolicy = DatePolicy.NONE
+    regions: RegionPolicy = RegionPolicy()
 
-PROFILES = {profile.name: profile for profile in (STREAM,)}
-"""All profiles by name."""
+
+def read_profile(data: bytes) -> Profile:
+    """Return the profile of a TOML file.
+
+    Raises
+    ------
+    SettingsError
+        If the file is no such TOML, or the profile contradicts the table.
+    """
+    try:
+        read = msgspec.convert(tomllib.loads(data.decode()), _File)
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"Expected a profile as TOML with name, version, options, keep, dates and regions, got another file: {error}"
+        raise SettingsError(msg) from None
+    return Profile(**{name: getattr(read, name) for name in read.__struct_fields__})
+
+
+def _refuse(expected: str, got: str, remedy: str) -> None:
+    msg = f"Expected {expected}, got {got}; {remedy}"
+    raise SettingsError(msg)
+
+
+def _described(keep: tuple[rules.Keep, ...]) -> list[tuple[object, ...]]:
+    """Return rules in a form that is the same in every process: sets in order."""
+    return [(rule.tag, rule.vr, type(rule.check).__name__, _plain(rule.check)) for rule in keep]
+
+
+def _plain(check: object) -> dict[str, object]:
+    return {
+        name: sorted(value) if isinstance(value, frozenset) else value for name, value in sorted(vars(check).items())
+    }
+
+
+def _packaged() -> dict[str, Profile]:
+    folder = resources.files("fetalmlops.domain.deid") / "profiles"
+    found = [read_profile(file.read_bytes()) for file in folder.iterdir() if file.name.endswith(".toml")]
+    return {profile.name: profile for profile in sorted(found, key=lambda profile: profile.name)}
+
+
+PROFILES = _packaged()
+"""The profiles that come with the package, by name."""
+
+STREAM = PROFILES["stream"]
+"""What the anonymizer runs: no dates, no text, identity to the vault."""

@@ -16,7 +16,6 @@ __all__ = [
     "BURNED_IN_TAG",
     "DEFAULTS",
     "DOCUMENT",
-    "EDITION",
     "EMPTIED",
     "IMAGE",
     "IMAGE_TYPE_WORDS",
@@ -27,9 +26,6 @@ __all__ = [
     "Keep",
     "Kind",
 ]
-
-EDITION = "2026c"
-"""Edition of PS3.15 that the rules were written against."""
 
 
 class Kind(StrEnum):

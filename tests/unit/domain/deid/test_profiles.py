@@ -1,0 +1,252 @@
+"""Profiles: what each keeps, what none keeps, and that an explanation says what the engine does."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pydicom
+import pytest
+from pydicom.datadict import DicomDictionary, RepeatersDictionary
+
+from fetalmlops.domain.deid import PROFILES, Deidentifier, Profile
+from fetalmlops.domain.deid.dates import DatePolicy, shift_days
+from fetalmlops.domain.deid.explain import Fate, explain
+from fetalmlops.domain.deid.profile import read_profile
+from fetalmlops.domain.deid.table import standard_table
+from fetalmlops.domain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+
+NUMBERS = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "UV": 8, "SV": 8} | dict.fromkeys(
+    ("OB", "OW", "OF", "OD", "OL", "OV", "UN"), 24
+)
+CANARY = "QXCANARY"
+ROWS = [row for row in standard_table().rows if row.tag != "PRIVATE"]
+
+
+@pytest.fixture(params=sorted(PROFILES))
+def profile(request: pytest.FixtureRequest) -> Profile:
+    return PROFILES[request.param]
+
+
+def tag_of(row: str) -> int:
+    return int(row.replace("X", "0"), 16)
+
+
+def vr_of(tag: int) -> str:
+    entry = DicomDictionary.get(tag)
+    if entry is None:
+        text = f"{tag:08X}"
+        entry = next(
+            (
+                value
+                for name, value in RepeatersDictionary.items()
+                if all(a in ("x", b) for a, b in zip(name, text, strict=True))
+            ),
+            ("LO", "", "", "", ""),
+        )
+    return str(entry[0]).split(" ")[0]
+
+
+def canary(number: int, vr: str) -> Any:
+    """Return a value found nowhere else, valid for its representation where it has a form."""
+    match vr:
+        case "UI":
+            return f"1.2.826.0.1.3680043.10.777.{number}".encode()
+        case "DA":
+            return f"19{number % 100:02d}0717".encode()
+        case "TM":
+            return f"0717{number % 60:02d}.77{number:04d}".encode()
+        case "DT":
+            return f"19{number % 100:02d}0717071717.77{number:04d}".encode()
+        case "SQ":
+            return [{0x0010_0010: ("PN", f"{CANARY}^{number:04d}".encode())}]
+        case _ if vr in NUMBERS:
+            return f"{CANARY}{number:04d}".encode().ljust(24, b"!")[: NUMBERS[vr]]
+        case _:
+            return f"{CANARY}{number:04d}".encode()
+
+
+def wrapped(inside: dict[int, Any], depth: int, files: ModuleType, encoded: str) -> dict[int, Any]:
+    """Wrap attributes into so many sequences, written as sequences or as unknown values."""
+    for _ in range(depth):
+        inside = {
+            0x0040_0275: ("SQ", [inside])
+            if encoded == "sequence"
+            else ("UN", files.Encoding(implicit=True).items([inside]))
+        }
+    return inside
+
+
+@pytest.mark.parametrize("encoded", ["sequence", "unknown"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 4])
+def test_no_row_of_the_table_leaks(
+    files: ModuleType, key: PseudonymKey, profile: Profile, depth: int, encoded: str
+) -> None:
+    """Each row that a file can hold gets a value of its own; none comes out but by an option of the profile."""
+    sample = files.make_sample()
+    planted = {}
+    for number, row in enumerate(ROWS):
+        tag = tag_of(row.tag)
+        if tag >> 16 > 2:
+            planted[tag] = (vr_of(tag), canary(number, vr_of(tag)))
+    assert len(planted) >= 640
+    needed = set(sample.attributes)
+    if depth == 0:
+        after = {tag: planted.pop(tag) for tag in sorted(planted) if tag > 0x7FE0_0010}
+        sample.after = files.Encoding().dataset(after)
+    sample.attributes = wrapped(planted, depth, files, encoded) | sample.attributes
+    output, _ = Deidentifier(key, profile).deidentify_bytes(sample.part10())
+    assert CANARY.encode() not in output
+    assert b"3680043.10.777" not in output
+    clean = {element.tag: element for element in pydicom.dcmread(io.BytesIO(output)).iterall() if element.value}
+    for tag in set(clean) & set(planted) - needed:
+        fate = explain(profile, int(tag)).fate
+        assert fate in (Fate.KEPT, Fate.CLEANED, Fate.REPLACED), pydicom.datadict.keyword_for_tag(tag)
+        if clean[tag].VR in ("DA", "DT", "TM"):
+            assert profile.dates is not DatePolicy.NONE
+
+
+def rich(files: ModuleType) -> Any:
+    sample = files.make_sample()
+    sample.attributes |= {
+        0x0008_0020: ("DA", b"20240131"),
+        0x0008_0030: ("TM", b"101500"),
+        0x0008_0070: ("LO", b"Acme Imaging"),
+        0x0008_0080: ("LO", b"Heart Hospital"),
+        0x0008_1030: ("LO", b"Fetal HEART screening of QXCANARY, second trimester"),
+        0x0008_1090: ("LO", b"Model-7 (rev. 2)"),
+        0x0010_0010: ("PN", b"QXCANARY^JANE"),
+        0x0010_0040: ("CS", b"F"),
+        0x0010_1010: ("AS", b"031Y"),
+        0x0010_1030: ("DS", b"64.5"),
+        0x0010_21D0: ("DA", b"20230901"),
+        0x0018_1020: ("LO", b"QXCANARY 1.0"),
+        0x0018_6031: ("CS", b"CURVED LINEAR"),
+    }
+    return sample
+
+
+def clean(files: ModuleType, key: PseudonymKey, name: str, sample: Any = None) -> pydicom.Dataset:
+    sample = sample or rich(files)
+    output, _ = Deidentifier(key, PROFILES[name]).deidentify_bytes(sample.part10())
+    return pydicom.dcmread(io.BytesIO(output))
+
+
+def test_research_keeps_what_its_options_let_it(files: ModuleType, key: PseudonymKey) -> None:
+    out = clean(files, key, "research")
+    assert (out.PatientSex, out.PatientAge, float(out.PatientWeight)) == ("F", "031Y", 64.5)
+    assert (out.Manufacturer, out.ManufacturerModelName, out.TransducerType) == (
+        "Acme Imaging", "Model-7 (rev. 2)", "CURVED LINEAR",
+    )  # fmt: skip
+    assert out.StudyDescription == "Fetal screening of second trimester", "a word of the institution's name goes, too"
+    assert "SoftwareVersions" not in out, "it names the patient"
+    study, last = (
+        pydicom.valuerep.DA(out.StudyDate),
+        pydicom.valuerep.DA(out.LastMenstrualDate),
+    )
+    assert study is not None
+    assert last is not None
+    assert (study - last).days == 152
+    assert out.StudyDate != "20240131"
+    assert out.StudyTime == "101500"
+    assert out.LongitudinalTemporalInformationModified == "MODIFIED"
+    codes = {item.CodeValue for item in out.DeidentificationMethodCodeSequence}
+    assert codes == {"113100", "113101", "113105", "113107", "113108", "113109"}
+
+
+def test_full_dates_stay(files: ModuleType, key: PseudonymKey) -> None:
+    out = clean(files, key, "full-dates")
+    assert (out.StudyDate, out.LastMenstrualDate) == ("20240131", "20230901")
+    assert out.LongitudinalTemporalInformationModified == "UNMODIFIED"
+    assert "113106" in {item.CodeValue for item in out.DeidentificationMethodCodeSequence}
+
+
+def test_the_stream_has_no_date_and_no_text(files: ModuleType, key: PseudonymKey) -> None:
+    out = clean(files, key, "stream")
+    assert not out.StudyDate
+    assert "StudyDescription" not in out
+    assert not out.Manufacturer
+    assert {item.CodeValue for item in out.DeidentificationMethodCodeSequence} == {"113100", "113101"}
+
+
+def test_the_same_patient_has_one_shift_and_another_has_another(files: ModuleType, key: PseudonymKey) -> None:
+    shifts = set()
+    for patient in (b"A-1", b"A-1", b"B-2"):
+        sample = rich(files)
+        sample.attributes[0x0010_0020] = ("LO", patient)
+        out = clean(files, key, "research", sample)
+        moved = pydicom.valuerep.DA(out.StudyDate)
+        assert moved is not None
+        days = (moved - pydicom.valuerep.DA("20240131")).days  # type: ignore[operator]
+        assert days == shift_days(key, out.PatientID)
+        shifts.add(days)
+    assert len(shifts) == 2
+
+
+@pytest.mark.parametrize(
+    ("age", "kept"), [(b"031Y", True), (b"089Y", True), (b"090Y", False), (b"QXY", False), (b"032W", True)]
+)
+def test_great_ages_go(files: ModuleType, key: PseudonymKey, age: bytes, kept: bool) -> None:
+    sample = rich(files)
+    sample.attributes[0x0010_1010] = ("AS", age)
+    assert ("PatientAge" in clean(files, key, "research", sample)) is kept
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Acme of QXCANARY",
+        "qxcanary",
+        "AcmeQXCANARY",
+        "J\xe4ne",
+        "Acme;Co",
+        "x" * 65,
+        "Jane's",
+    ],
+)
+def test_no_name_passes_as_a_product(files: ModuleType, key: PseudonymKey, name: str) -> None:
+    sample = rich(files)
+    sample.attributes[0x0008_0070] = ("LO", name.encode("latin-1"))
+    assert not clean(files, key, "research", sample).Manufacturer
+
+
+def test_an_explanation_says_what_the_engine_does(files: ModuleType, key: PseudonymKey, profile: Profile) -> None:
+    sample = rich(files)
+    out, _ = Deidentifier(key, profile).deidentify_bytes(sample.part10())
+    dataset = pydicom.dcmread(io.BytesIO(out))
+    for tag, (_, value) in sample.attributes.items():
+        fate = explain(profile, tag).fate
+        left = dataset[tag].value if tag in dataset else None
+        if fate is Fate.REMOVED:
+            assert tag not in dataset
+        elif fate is Fate.EMPTIED:
+            assert left in ("", None) or not left
+        elif fate is Fate.KEPT and isinstance(value, bytes) and CANARY.encode() not in value and tag != 0x0028_0004:
+            assert left not in ("", None), pydicom.datadict.keyword_for_tag(tag)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('name = "x"\nversion = 1\ndates = "shift"', "modified_dates with the dates policy shift"),
+        ('name = "x"\nversion = 1\nkeep = ["patient"]', "an option by which PatientSex may be kept"),
+        ('name = "x"\nversion = 1\noptions = ["retain_uids"]', "Expected options among"),
+        ('name = "x"\nversion = 1\noptions = ["retain_all"]', "Expected a profile as TOML"),
+        ('name = "x"\nversion = 1\nother = 1', "Expected a profile as TOML"),
+        ("name = ", "Expected a profile as TOML"),
+    ],
+)
+def test_a_profile_that_contradicts_the_table_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_profile(text.encode())
+
+
+def test_digests_tell_profiles_apart() -> None:
+    assert len({profile.digest for profile in PROFILES.values()}) == len(PROFILES)
+    changed = 'name = "stream"\nversion = 2\n[regions]\nleast_side = 17'
+    assert read_profile(changed.encode()).digest != PROFILES["stream"].digest
