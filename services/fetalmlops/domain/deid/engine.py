@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING
 
 from fetalmlops.domain.contracts.events import Deidentification
+from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.deid import header as clean
 from fetalmlops.domain.deid.checks import Context
 from fetalmlops.domain.deid.dates import DatePolicy, Dates, shift_days
@@ -20,17 +21,18 @@ from fetalmlops.domain.deid.faults import Refusal, refuse
 from fetalmlops.domain.deid.identity import IDENTITY_TAGS, NAMING_TAGS, Identity, naming_tokens, read_identity
 from fetalmlops.domain.deid.palette import Palette, read_palette
 from fetalmlops.domain.deid.pixels import PixelPlan, native_plan, pixel_layout
-from fetalmlops.domain.deid.profile import STREAM, Profile
+from fetalmlops.domain.deid.profile import STREAM, CodePolicy, Profile
 from fetalmlops.domain.deid.reader import EXPLICIT_LITTLE, Header, Wanted, read_header
 from fetalmlops.domain.deid.regions import validate_regions
 from fetalmlops.domain.deid.rules import PALETTE, REGION, REGIONS_TAG, SOP_CLASSES, Kind
 from fetalmlops.domain.deid.writer import Attributes, encode_attributes, encode_file_meta
+from fetalmlops.domain.errors import SettingsError
 from fetalmlops.domain.imaging.faults import Fault, guarded
 from fetalmlops.domain.imaging.layout import Photometric
 from fetalmlops.domain.imaging.source import FrameSource
 
 if TYPE_CHECKING:
-    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.deid.codes import Codes
     from fetalmlops.domain.deid.reader import Item
 
 __all__ = ["Deidentified", "Deidentifier"]
@@ -54,7 +56,7 @@ class Deidentifier:
     Parameters
     ----------
     key
-        The project's pseudonym key.
+        Where codes come from: the project's pseudonym key, or a book of random codes where the profile asks for them.
     profile
         What to do.
 
@@ -67,8 +69,16 @@ class Deidentifier:
     fetalmlops.domain.errors.PermanentError: Expected a Part 10 file (PS3.10), got one without its prefix
     """
 
-    key: PseudonymKey
+    key: Codes
     profile: Profile = field(default=STREAM)
+
+    def __post_init__(self) -> None:
+        keyed = isinstance(self.key, PseudonymKey)
+        if keyed is not (self.profile.codes is CodePolicy.KEYED):
+            msg = (
+                f"Expected {self.profile.codes} codes for the profile {self.profile.name}, got others; give it its own"
+            )
+            raise SettingsError(msg)
 
     def deidentify(self, source: IO[bytes], target: IO[bytes], *, source_clean: bool = False) -> Deidentified:
         """De-identify one instance.
@@ -128,7 +138,9 @@ class Deidentifier:
         return {**dict.fromkeys(tags, None), REGIONS_TAG: dict.fromkeys((rule.tag for rule in REGION), None)}
 
     def _context(self, dataset: Item, identity: Identity) -> Context:
-        days = shift_days(self.key, identity.pseudonyms.patient) if self.profile.dates is DatePolicy.SHIFT else 0
+        days = 0
+        if self.profile.dates is DatePolicy.SHIFT and isinstance(self.key, PseudonymKey):
+            days = shift_days(self.key, identity.pseudonyms.patient)
         tokens = naming_tokens(dataset) if self.profile.keeps_text else frozenset()
         return Context(Dates(self.profile.dates, days), tokens)
 

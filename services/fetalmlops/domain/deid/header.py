@@ -14,7 +14,7 @@ from fetalmlops.domain.deid.writer import Attributes, text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.deid.codes import Codes
     from fetalmlops.domain.deid.identity import Identity
     from fetalmlops.domain.deid.profile import Profile
     from fetalmlops.domain.deid.reader import Item
@@ -59,7 +59,7 @@ def kept_attributes(kept: dict[int, Kept], rules: Iterable[Keep]) -> Attributes:
     return {rule.tag: (rule.vr, kept[rule.tag].data) for rule in rules if rule.tag in kept}
 
 
-def base_attributes(identity: Identity, kind: Kind, profile: Profile, key: PseudonymKey) -> Attributes:
+def base_attributes(identity: Identity, kind: Kind, profile: Profile, key: Codes) -> Attributes:
     """Return what every clean instance has: emptied and replaced attributes and the marks of PS3.15 E.1.1."""
     attributes: Attributes = {tag: (vr, [] if vr == "SQ" else b"") for tag, vr in EMPTIED[kind]}
     attributes |= {tag: (vr, text(value)) for tag, vr, value in DEFAULTS[kind]}

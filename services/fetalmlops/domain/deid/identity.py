@@ -16,7 +16,7 @@ from pydicom import charset
 from fetalmlops.domain.deid.faults import Refusal, refuse
 
 if TYPE_CHECKING:
-    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+    from fetalmlops.domain.deid.codes import Codes
     from fetalmlops.domain.deid.reader import Item
 
 __all__ = [
@@ -185,7 +185,7 @@ class Vault(Protocol):
         """Return the instance of a pseudonym, None if there is none."""
 
 
-def patient_pseudonym(key: PseudonymKey, patient_id: str, issuer: str, study_instance_uid: str) -> str:
+def patient_pseudonym(key: Codes, patient_id: str, issuer: str, study_instance_uid: str) -> str:
     """Return a patient's pseudonym; where the id is missing or a placeholder, the study stands in.
 
     Examples
@@ -209,7 +209,7 @@ def naming_tokens(dataset: Item) -> frozenset[str]:
     return frozenset(word for word in re.findall(r"\w+", plain.replace("_", " ").upper()) if len(word) > 1)
 
 
-def read_identity(dataset: Item, key: PseudonymKey) -> Identity:
+def read_identity(dataset: Item, key: Codes) -> Identity:
     """Read the identity of an instance.
 
     Raises

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from importlib import resources
 
@@ -20,7 +21,7 @@ from fetalmlops.domain.deid.exports import GROUPS, Group
 from fetalmlops.domain.deid.table import EDITION, Option, standard_table
 from fetalmlops.domain.errors import SettingsError
 
-__all__ = ["PROFILES", "STREAM", "Profile", "RegionPolicy", "read_profile"]
+__all__ = ["PROFILES", "STREAM", "CodePolicy", "Profile", "RegionPolicy", "read_profile"]
 
 _DATE_OPTIONS = {
     DatePolicy.NONE: frozenset[Option](),
@@ -31,6 +32,13 @@ _DATE_OPTIONS = {
 _HANDLED = frozenset(
     {Option.FULL_DATES, Option.MODIFIED_DATES, Option.DEVICE, Option.PATIENT, Option.DESCRIPTORS}
 )  # fmt: skip
+
+
+class CodePolicy(StrEnum):
+    """Where codes come from: an HMAC under the project's key, or a book of random ones."""
+
+    KEYED = "keyed"
+    RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ class Profile:
         Groups of attributes that it keeps beyond those that every image needs.
     dates
         What becomes of dates and times.
+    codes
+        What takes the place of patient ids and UIDs.
     regions
         When regions prove the pixels.
 
@@ -90,6 +100,7 @@ class Profile:
     options: tuple[Option, ...] = ()
     keep: tuple[Group, ...] = ()
     dates: DatePolicy = DatePolicy.NONE
+    codes: CodePolicy = CodePolicy.KEYED
     regions: RegionPolicy = field(default_factory=RegionPolicy)
 
     def __post_init__(self) -> None:
@@ -99,6 +110,8 @@ class Profile:
         if {Option.FULL_DATES, Option.MODIFIED_DATES}.intersection(self.options) != expected:
             named = ", ".join(expected) or "neither option of dates"
             _refuse(f"{named} with the dates policy {self.dates}", "other options", "make them agree")
+        if self.dates is DatePolicy.SHIFT and self.codes is CodePolicy.RANDOM:
+            _refuse("keyed codes where dates are shifted by a key", "random ones", "take another dates policy")
         for rule in self.image:
             if not standard_table().rule(rule.tag, self.options).keeps:
                 _refuse(
@@ -139,6 +152,7 @@ class Profile:
             self.options,
             self.keep,
             self.dates,
+            self.codes,
             self.regions,
             standard_table().digest,
             rules.SOP_CLASSES,
@@ -159,6 +173,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     options: tuple[Option, ...] = ()
     keep: tuple[Group, ...] = ()
     dates: DatePolicy = DatePolicy.NONE
+    codes: CodePolicy = CodePolicy.KEYED
     regions: RegionPolicy = RegionPolicy()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pydicom
@@ -10,9 +11,10 @@ import pytest
 from pydicom.datadict import DicomDictionary, RepeatersDictionary
 
 from fetalmlops.domain.deid import PROFILES, Deidentifier, Profile
+from fetalmlops.domain.deid.codes import Codes, RandomCodes
 from fetalmlops.domain.deid.dates import DatePolicy, shift_days
 from fetalmlops.domain.deid.explain import Fate, explain
-from fetalmlops.domain.deid.profile import read_profile
+from fetalmlops.domain.deid.profile import CodePolicy, read_profile
 from fetalmlops.domain.deid.table import standard_table
 from fetalmlops.domain.errors import SettingsError
 
@@ -31,6 +33,13 @@ ROWS = [row for row in standard_table().rows if row.tag != "PRIVATE"]
 @pytest.fixture(params=sorted(PROFILES))
 def profile(request: pytest.FixtureRequest) -> Profile:
     return PROFILES[request.param]
+
+
+def codes_for(profile: Profile, key: PseudonymKey) -> Codes:
+    if profile.codes is CodePolicy.KEYED:
+        return key
+    book: dict[tuple[str, str], str] = {}
+    return RandomCodes(lambda kind, value: book.setdefault((kind, value), uuid.uuid4().hex))
 
 
 def tag_of(row: str) -> int:
@@ -100,7 +109,7 @@ def test_no_row_of_the_table_leaks(
         after = {tag: planted.pop(tag) for tag in sorted(planted) if tag > 0x7FE0_0010}
         sample.after = files.Encoding().dataset(after)
     sample.attributes = wrapped(planted, depth, files, encoded) | sample.attributes
-    output, _ = Deidentifier(key, profile).deidentify_bytes(sample.part10())
+    output, _ = Deidentifier(codes_for(profile, key), profile).deidentify_bytes(sample.part10())
     assert CANARY.encode() not in output
     assert b"3680043.10.777" not in output
     clean = {element.tag: element for element in pydicom.dcmread(io.BytesIO(output)).iterall() if element.value}
@@ -133,7 +142,7 @@ def rich(files: ModuleType) -> Any:
 
 def clean(files: ModuleType, key: PseudonymKey, name: str, sample: Any = None) -> pydicom.Dataset:
     sample = sample or rich(files)
-    output, _ = Deidentifier(key, PROFILES[name]).deidentify_bytes(sample.part10())
+    output, _ = Deidentifier(codes_for(PROFILES[name], key), PROFILES[name]).deidentify_bytes(sample.part10())
     return pydicom.dcmread(io.BytesIO(output))
 
 
@@ -172,6 +181,19 @@ def test_the_stream_has_no_date_and_no_text(files: ModuleType, key: PseudonymKey
     assert "StudyDescription" not in out
     assert not out.Manufacturer
     assert {item.CodeValue for item in out.DeidentificationMethodCodeSequence} == {"113100", "113101"}
+
+
+def test_safe_harbor_has_years_and_codes_that_no_key_gives(files: ModuleType, key: PseudonymKey) -> None:
+    first, second = (clean(files, key, "safe-harbor") for _ in range(2))
+    assert (first.StudyDate, first.LastMenstrualDate, first.PatientAge) == ("20240101", "20230101", "031Y")
+    assert not first.StudyTime
+    assert not first.Manufacturer
+    assert "StudyDescription" not in first
+    assert first.PatientID != second.PatientID, "another book, another code"
+    keyed = clean(files, key, "stream")
+    assert first.SOPInstanceUID not in (keyed.SOPInstanceUID, second.SOPInstanceUID)
+    with pytest.raises(SettingsError, match="Expected random codes"):
+        Deidentifier(key, PROFILES["safe-harbor"])
 
 
 def test_the_same_patient_has_one_shift_and_another_has_another(files: ModuleType, key: PseudonymKey) -> None:
@@ -217,7 +239,7 @@ def test_no_name_passes_as_a_product(files: ModuleType, key: PseudonymKey, name:
 
 def test_an_explanation_says_what_the_engine_does(files: ModuleType, key: PseudonymKey, profile: Profile) -> None:
     sample = rich(files)
-    out, _ = Deidentifier(key, profile).deidentify_bytes(sample.part10())
+    out, _ = Deidentifier(codes_for(profile, key), profile).deidentify_bytes(sample.part10())
     dataset = pydicom.dcmread(io.BytesIO(out))
     for tag, (_, value) in sample.attributes.items():
         fate = explain(profile, tag).fate
