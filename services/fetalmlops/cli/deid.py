@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
+from fetalmlops.cli.deid_run import RunOptions, report_of, run_folder
 from fetalmlops.domain.deid import PROFILES, Profile
 from fetalmlops.domain.deid.explain import explain as explain_attribute
-from fetalmlops.domain.deid.profile import read_profile
+from fetalmlops.domain.deid.profile import CodePolicy, packaged_profile, read_profile
 from fetalmlops.domain.errors import SettingsError
+from fetalmlops.platform.dicom.storescu import find_files
+from fetalmlops.platform.keys import load_pseudonym_key
+from fetalmlops.platform.settings import load_settings
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="De-identify files, and see what is done to what.")
+
+class _RunByDefault(TyperGroup):
+    """Takes ``deid IN OUT`` for ``deid run IN OUT``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name where it was left out."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_RunByDefault, no_args_is_help=True, help="De-identify files, and see what is done to what.")
 
 _TAG_DIGITS = 8
+_REFUSED = 3
 
 
 @app.command()
@@ -40,6 +58,41 @@ def explain(
 
 
 @app.command()
+def run(
+    source: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of DICOM files.")],
+    target: Annotated[
+        Path, typer.Argument(file_okay=False, help="Folder for the clean ones; what is there already stays.")
+    ],
+    profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "research",
+    report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
+    source_clean: Annotated[
+        bool, typer.Option("--source-clean", help="The source burns nothing in: keep all pixels.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Files at once.")] = 2,
+) -> None:
+    """De-identify a folder, or go on where it was broken off: ``fetalmlops deid IN OUT`` for short."""
+    chosen = find_profile(profile)
+    options = RunOptions(
+        target=target,
+        profile=chosen,
+        toml=profile_file(profile),
+        key=_key(chosen),
+        source_clean=source_clean,
+        workers=workers,
+    )
+    done = run_folder(source, find_files([source]), options, Console(stderr=True))
+    if report is not None:
+        _write(report, report_of(done, options))
+    table = Table("files", "ended as")
+    for name, count in done.counts.most_common():
+        table.add_row(str(count), name)
+    Console().print(table)
+    if done.resumed:
+        Console().print(f"{done.resumed} of them by an earlier run")
+    raise typer.Exit(0 if set(done.counts) <= {"clean"} else _REFUSED)
+
+
+@app.command()
 def profiles() -> None:
     """List the profiles that come with the package."""
     table = Table("name", "version", "dates", "options", "purpose")
@@ -56,16 +109,32 @@ def find_profile(name: str) -> Profile:
     SettingsError
         If there is none, or the file is none.
     """
+    return read_profile(profile_file(name))
+
+
+def profile_file(name: str) -> bytes:
+    """Return the TOML of a profile that comes with the package, or of a file. Raises as `find_profile`."""
     if name in PROFILES:
-        return PROFILES[name]
+        return packaged_profile(name)
     try:
-        data = Path(name).read_bytes()
+        return Path(name).read_bytes()
     except OSError:
-        msg = (
-            f"Expected a profile among {', '.join(PROFILES)}, or a TOML file, got neither; see fetalmlops deid profiles"
-        )
+        known = ", ".join(PROFILES)
+        msg = f"Expected a profile among {known}, or a TOML file, got neither; see fetalmlops deid profiles"
         raise SettingsError(msg) from None
-    return read_profile(data)
+
+
+def _key(profile: Profile) -> tuple[str, str]:
+    if profile.codes is CodePolicy.RANDOM:
+        return "", ""
+    key = load_pseudonym_key(load_settings())
+    return key.project, key.secret.hex()
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    draft.replace(path)
 
 
 def _tag(text: str) -> int:

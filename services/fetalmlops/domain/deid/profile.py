@@ -21,7 +21,7 @@ from fetalmlops.domain.deid.exports import GROUPS, Group
 from fetalmlops.domain.deid.table import EDITION, Option, standard_table
 from fetalmlops.domain.errors import SettingsError
 
-__all__ = ["PROFILES", "STREAM", "CodePolicy", "Profile", "RegionPolicy", "read_profile"]
+__all__ = ["PROFILES", "STREAM", "CodePolicy", "Profile", "RegionPolicy", "packaged_profile", "read_profile"]
 
 _DATE_OPTIONS = {
     DatePolicy.NONE: frozenset[Option](),
@@ -207,6 +207,11 @@ def _plain(check: object) -> dict[str, object]:
     return {
         name: sorted(value) if isinstance(value, frozenset) else value for name, value in sorted(vars(check).items())
     }
+
+
+def packaged_profile(name: str) -> bytes:
+    """Return the TOML of a profile that comes with the package."""
+    return (resources.files("fetalmlops.domain.deid") / "profiles" / f"{name}.toml").read_bytes()
 
 
 def _packaged() -> dict[str, Profile]:
