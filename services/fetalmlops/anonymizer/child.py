@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.contracts.sources import PixelTrust
 from fetalmlops.domain.deid import PROFILES, Deidentified, Deidentifier
+from fetalmlops.domain.deid.devices import DeviceProfile, DeviceProfiles
+from fetalmlops.domain.deid.text import TextCheck
+from fetalmlops.domain.deid.trust import TextVerdict
 from fetalmlops.domain.errors import TransientError
+from fetalmlops.platform.dicom.decoding import configure
 
-__all__ = ["CleanFile", "deidentify_file"]
+__all__ = ["CleanFile", "deidentify_file", "prepare_text"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,21 @@ class CleanFile:
     sha256: str
 
 
-def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: str, trust: str) -> CleanFile:
+def prepare_text() -> None:
+    """Make a child ready for the work with text detection: the models are loaded once, before any limit counts."""
+    configure()
+    _text_check().detector.find(np.zeros((64, 64), np.uint8))
+
+
+def deidentify_file(
+    source: str,
+    target: str,
+    key: tuple[str, bytes],
+    profile: str,
+    trust: str,
+    devices: bytes = b"",
+    verdict: str = "",
+) -> CleanFile:
     """De-identify a Part 10 file into another one; neither is ever held whole.
 
     Parameters
@@ -36,6 +57,10 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
         Name of the profile.
     trust
         What is known of the source's pixels, a word of `PixelTrust`.
+    devices
+        The device profiles as JSON; empty for none.
+    verdict
+        Whether text is looked for, a word of `TextVerdict`; empty where text detection is off.
 
     Raises
     ------
@@ -46,7 +71,12 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
     """
     try:
         with Path(source).open("rb") as reader, Path(target).open("x+b") as writer:
-            result = _deidentifier(*key, profile).deidentify(reader, writer, source_clean=trust == PixelTrust.CLEAN)
+            result = _deidentifier(*key, profile, devices, text=bool(verdict)).deidentify(
+                reader,
+                writer,
+                source_clean=trust == PixelTrust.CLEAN,
+                verdict=TextVerdict(verdict or TextVerdict.TRUSTED),
+            )
             writer.seek(0)
             return CleanFile(result, hashlib.file_digest(writer, "sha256").hexdigest())
     except OSError as error:
@@ -55,5 +85,15 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
 
 
 @lru_cache(maxsize=2)
-def _deidentifier(project: str, secret: bytes, profile: str) -> Deidentifier:
-    return Deidentifier(PseudonymKey(project, secret), PROFILES[profile])
+def _deidentifier(project: str, secret: bytes, profile: str, devices: bytes, *, text: bool) -> Deidentifier:
+    profiles = msgspec.json.decode(devices, type=list[DeviceProfile]) if devices else []
+    return Deidentifier(
+        PseudonymKey(project, secret), PROFILES[profile], DeviceProfiles(profiles), _text_check() if text else None
+    )
+
+
+@lru_cache(maxsize=1)
+def _text_check() -> TextCheck:
+    from fetalmlops.platform.text import RapidText  # takes a second to import: only where it is used
+
+    return TextCheck(RapidText())
