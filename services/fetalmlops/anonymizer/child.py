@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 
@@ -21,6 +22,8 @@ from fetalmlops.platform.dicom.decoding import configure
 
 __all__ = ["CleanFile", "deidentify_file", "prepare_text"]
 
+_LARGE_PICTURE = (1080, 1440)
+
 
 @dataclass(frozen=True)
 class CleanFile:
@@ -31,9 +34,16 @@ class CleanFile:
 
 
 def prepare_text() -> None:
-    """Make a child ready for the work with text detection: the models are loaded once, before any limit counts."""
+    """Make a child ready for the work with text detection.
+
+    Models are loaded, and what they need for a large picture full of text is allocated, before the limit counts: a child that
+    takes it later would be replaced after every call.
+    """
     configure()
-    _text_check().detector.find(np.zeros((64, 64), np.uint8))
+    picture = np.zeros(_LARGE_PICTURE, np.uint8)
+    for row in range(40, picture.shape[0], 60):
+        cv2.putText(picture, "BPD 4.71 cm" * (1 + row % 4), (20, row), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255)
+    _text_check().detector.find(np.stack([picture] * 3, axis=-1))
 
 
 def deidentify_file(

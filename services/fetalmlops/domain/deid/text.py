@@ -16,14 +16,14 @@ import msgspec
 import numpy as np
 
 from fetalmlops.domain.deid.faults import Refusal, refuse
-from fetalmlops.domain.deid.vocabulary import UNITS, WORDS
+from fetalmlops.domain.deid.vocabulary import MARKS, UNITS, WORDS
 from fetalmlops.domain.imaging.codecs import Decoded
 from fetalmlops.domain.imaging.decoding import iter_frames
 from fetalmlops.domain.imaging.grey import to_grey
 from fetalmlops.domain.imaging.layout import Photometric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -87,15 +87,27 @@ class AllowedText:
         What is read with less confidence and has fewer than `least_letters` characters is taken for texture, not for text.
     least_letters
         See there.
+    marks
+        What the marks of calipers are read as.
+    most_lone
+        Single characters other than marks that a picture may have: texture reads as one now and then, and one tells nothing.
     """
 
     words: frozenset[str]
     units: frozenset[str]
     least_confidence: float = 0.5
     least_letters: int = 3
+    marks: frozenset[str] = MARKS
+    most_lone: int = 2
+
+    def findings(self, found: Sequence[FoundText]) -> list[FoundText]:
+        """Return what must not stay of all that was found in one picture."""
+        lone = [item for item in found if len(item.text.strip()) == 1 and not self.allows(item)]
+        few = lone if len(lone) <= self.most_lone else []
+        return [item for item in found if item not in few and not self.allows(item)]
 
     def allows(self, found: FoundText) -> bool:
-        """Return whether a text may stay.
+        """Return whether a text may stay, whatever stands beside it.
 
         Examples
         --------
@@ -103,6 +115,8 @@ class AllowedText:
         [True, True, False]
         """
         letters = "".join(found.text.split())
+        if self.marks.issuperset(letters.upper()):
+            return True
         if found.confidence < self.least_confidence and len(letters) < self.least_letters:
             return True
         parts = list(_parts(found.text))
@@ -113,7 +127,10 @@ class AllowedText:
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides."""
-        data = [sorted(self.words), sorted(self.units), self.least_confidence, self.least_letters]
+        data = [
+            *map(sorted, (self.words, self.units, self.marks)),
+            *(self.least_confidence, self.least_letters, self.most_lone),
+        ]
         return hashlib.sha256(msgspec.json.encode(data)).hexdigest()
 
     def _allows_part(self, part: str) -> bool:
@@ -190,12 +207,8 @@ def check_text(
         decoded.
     """
     x0, y0 = min(box[0] for box in rectangles), min(box[1] for box in rectangles)
-    found = [
-        item
-        for picture in projections(iter_frames(source), rectangles, palette)
-        for item in check.detector.find(picture)
-    ]
-    wrong = [item.box for item in found if not check.allowed.allows(item)]
+    found = [check.detector.find(picture) for picture in projections(iter_frames(source), rectangles, palette)]
+    wrong = [item.box for picture in found for item in check.allowed.findings(picture)]
     if wrong:
         places = ", ".join(str([a + x0, b + y0, c + x0, d + y0]) for a, b, c, d in wrong[:_MOST_PLACES])
         refuse(
@@ -203,7 +216,7 @@ def check_text(
             "keep a smaller area by a profile of the device, or have the scanner burn nothing in",
             Refusal.TEXT_FOUND,
         )
-    return TextEvidence(1 if source.layout.frames == 1 else 2, len(found))
+    return TextEvidence(1 if source.layout.frames == 1 else 2, sum(map(len, found)))
 
 
 def projections(

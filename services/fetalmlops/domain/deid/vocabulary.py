@@ -6,7 +6,7 @@ name is not in this list.
 
 from __future__ import annotations
 
-__all__ = ["UNITS", "WORDS"]
+__all__ = ["MARKS", "UNITS", "WORDS"]
 
 _MEASUREMENTS = """
     BPD HC AC FL HL GA EFW OFD CRL NT TCD CM AFI MVP CI TAD APAD TTD LV LVOT RV LA RA AO PA UA MCA DV PI RI PSV EDV S/D TAMAX SD
@@ -27,3 +27,6 @@ _UNITS = """
 """
 UNITS = frozenset(_UNITS.split())
 """Units of numbers, in upper case."""
+
+MARKS = frozenset("+*X\u00d7十·")
+"""Characters that the crosses of calipers are read as, in upper case."""

@@ -96,9 +96,16 @@ def test_other_text_is_a_finding_however_badly_it_is_read(text: str, confidence:
     assert not ALLOWED.allows(found(text, confidence))
 
 
-def test_specks_are_no_text() -> None:
+def test_specks_and_caliper_marks_are_no_text() -> None:
     assert ALLOWED.allows(found("J", 0.2))
-    assert not ALLOWED.allows(found("J", 0.8))
+    assert not ALLOWED.allows(found("JD", 0.8))
+    assert ALLOWED.findings([found(mark) for mark in "+X+十\u00d7"]) == []
+
+
+def test_letters_far_apart_are_a_finding_where_one_alone_is_a_speck() -> None:
+    assert ALLOWED.findings([found("J"), found("金")]) == []
+    assert len(ALLOWED.findings([found("J"), found("A"), found("N"), found("E"), found("HC")])) == 4
+    assert len(ALLOWED.findings([found("J"), found("JANE")])) == 1
 
 
 def test_a_finding_refuses_the_image_and_says_where_but_not_what(files: ModuleType, key: PseudonymKey) -> None:
