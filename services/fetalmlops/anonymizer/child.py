@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import cv2
+import msgspec
+import numpy as np
+
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.contracts.sources import PixelTrust
 from fetalmlops.domain.deid import PROFILES, Deidentified, Deidentifier
+from fetalmlops.domain.deid.devices import DeviceProfile, DeviceProfiles
+from fetalmlops.domain.deid.text import TextCheck
+from fetalmlops.domain.deid.trust import TextVerdict
 from fetalmlops.domain.errors import TransientError
+from fetalmlops.platform.dicom.decoding import configure
 
-__all__ = ["CleanFile", "deidentify_file"]
+__all__ = ["CleanFile", "deidentify_file", "prepare_text"]
+
+_LARGE_PICTURE = (1080, 1440)
 
 
 @dataclass(frozen=True)
@@ -23,7 +33,28 @@ class CleanFile:
     sha256: str
 
 
-def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: str, trust: str) -> CleanFile:
+def prepare_text() -> None:
+    """Make a child ready for the work with text detection.
+
+    Models are loaded, and what they need for a large picture full of text is allocated, before the limit counts: a child that
+    takes it later would be replaced after every call.
+    """
+    configure()
+    picture = np.zeros(_LARGE_PICTURE, np.uint8)
+    for row in range(40, picture.shape[0], 60):
+        cv2.putText(picture, "BPD 4.71 cm" * (1 + row % 4), (20, row), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255)
+    _text_check().detector.find(np.stack([picture] * 3, axis=-1))
+
+
+def deidentify_file(
+    source: str,
+    target: str,
+    key: tuple[str, bytes],
+    profile: str,
+    trust: str,
+    devices: bytes = b"",
+    verdict: str = "",
+) -> CleanFile:
     """De-identify a Part 10 file into another one; neither is ever held whole.
 
     Parameters
@@ -36,6 +67,10 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
         Name of the profile.
     trust
         What is known of the source's pixels, a word of `PixelTrust`.
+    devices
+        The device profiles as JSON; empty for none.
+    verdict
+        Whether text is looked for, a word of `TextVerdict`; empty where text detection is off.
 
     Raises
     ------
@@ -46,7 +81,12 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
     """
     try:
         with Path(source).open("rb") as reader, Path(target).open("x+b") as writer:
-            result = _deidentifier(*key, profile).deidentify(reader, writer, source_clean=trust == PixelTrust.CLEAN)
+            result = _deidentifier(*key, profile, devices, text=bool(verdict)).deidentify(
+                reader,
+                writer,
+                source_clean=trust == PixelTrust.CLEAN,
+                verdict=TextVerdict(verdict or TextVerdict.TRUSTED),
+            )
             writer.seek(0)
             return CleanFile(result, hashlib.file_digest(writer, "sha256").hexdigest())
     except OSError as error:
@@ -55,5 +95,15 @@ def deidentify_file(source: str, target: str, key: tuple[str, bytes], profile: s
 
 
 @lru_cache(maxsize=2)
-def _deidentifier(project: str, secret: bytes, profile: str) -> Deidentifier:
-    return Deidentifier(PseudonymKey(project, secret), PROFILES[profile])
+def _deidentifier(project: str, secret: bytes, profile: str, devices: bytes, *, text: bool) -> Deidentifier:
+    profiles = msgspec.json.decode(devices, type=list[DeviceProfile]) if devices else []
+    return Deidentifier(
+        PseudonymKey(project, secret), PROFILES[profile], DeviceProfiles(profiles), _text_check() if text else None
+    )
+
+
+@lru_cache(maxsize=1)
+def _text_check() -> TextCheck:
+    from fetalmlops.platform.text import RapidText  # takes a second to import: only where it is used
+
+    return TextCheck(RapidText())

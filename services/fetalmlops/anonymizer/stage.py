@@ -7,15 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from fetalmlops.anonymizer.texts import Texts
 from fetalmlops.domain.contracts.events import InstanceDeidentified, InstanceReceived
 from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.sources import PixelTrust
 from fetalmlops.domain.contracts.topics import INSTANCE_DEIDENTIFIED, INSTANCE_RECEIVED, Zone
+from fetalmlops.domain.deid.devices import DeviceProfiles
 from fetalmlops.domain.errors import PermanentError
 from fetalmlops.platform.streams import Delivery, Emission, Outcome, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fetalmlops.anonymizer.child import CleanFile
     from fetalmlops.anonymizer.revisions import Revisions
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from fetalmlops.domain.contracts.identifiers import PseudonymKey
     from fetalmlops.domain.contracts.sources import Sources
     from fetalmlops.domain.deid import Deidentified, Profile, Vault
+    from fetalmlops.domain.deid.devices import DeviceProfile
+    from fetalmlops.domain.deid.trust import TextVerdict
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.sandbox.parent import Sandbox
 
@@ -54,6 +60,10 @@ class Anonymizer:
         What to do.
     sources
         Returns the table of sources that counts now: it says whose pixels are declared clean.
+    devices
+        Profiles of devices.
+    texts
+        Whose text is looked for; default: nobody's.
     """
 
     def __init__(
@@ -65,6 +75,8 @@ class Anonymizer:
         key: PseudonymKey,
         profile: Profile,
         sources: Callable[[], Sources],
+        devices: Sequence[DeviceProfile] = (),
+        texts: Texts | None = None,
     ) -> None:
         self._objects = objects
         self._sandbox = sandbox
@@ -73,6 +85,9 @@ class Anonymizer:
         self._key = key
         self._profile = profile
         self._sources = sources
+        self._devices = msgspec.json.encode(devices) if devices else b""
+        self._devices_digest = DeviceProfiles(devices).digest
+        self._texts = texts or Texts()
 
     @property
     def stage(self) -> Stage[InstanceReceived]:
@@ -97,8 +112,16 @@ class Anonymizer:
         if event.context.project != self._key.project:
             raise _mismatch("project")
         trust = self._trust(event.context.source)
-        identity = event_id(event.content_id, _NAME, [self._profile.digest, self._profile.name, trust.value])
-        result, ref = await self._deidentify(event, identity, trust)
+        verdict = await self._texts.verdict(event)
+        # What is off leaves no trace, so that ids stay what they were without it.
+        used = [word for word in (self._devices_digest, verdict) if word]
+        identity = event_id(event.content_id, _NAME, [self._profile.digest, self._profile.name, trust.value, *used])
+        try:
+            result, ref = await self._deidentify(event, identity, trust, verdict)
+        except PermanentError as error:
+            await self._texts.refused(event, error)
+            raise
+        await self._texts.found_none(event, result.report)
         deidentified = InstanceDeidentified(
             content_id=event.content_id,
             revision=await self._revisions.settle(event.content_id, event.revision),
@@ -123,14 +146,16 @@ class Anonymizer:
         return source.pixels if source else PixelTrust.VALIDATE
 
     async def _deidentify(
-        self, event: InstanceReceived, identity: str, trust: PixelTrust
+        self, event: InstanceReceived, identity: str, trust: PixelTrust, verdict: TextVerdict | None
     ) -> tuple[Deidentified, ObjectRef]:
         key = (self._key.project, self._key.secret)
         incoming = self._objects.incoming_folder(Zone.CLEAN)
         with tempfile.TemporaryDirectory(prefix=DRAFT_PREFIX, dir=incoming, ignore_cleanup_errors=True) as folder:
             draft = Path(folder) / "clean"
             async with self._objects.lend(event.object) as place:
-                clean = await self._sandbox.call(str(place), str(draft), key, self._profile.name, trust.value)
+                clean = await self._sandbox.call(
+                    str(place), str(draft), key, self._profile.name, trust.value, self._devices, verdict or ""
+                )
             _check(event, clean.result)
             await self._vault.put(clean.result.identity)
             uri = f"clean/instances/{event.origin.partition('/')[0]}/{identity}"

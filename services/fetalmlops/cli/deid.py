@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
+import tomli_w
 import typer
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from rich.console import Console
@@ -16,7 +18,9 @@ from fetalmlops.cli.deid_run import RunOptions, report_of, run_folder
 from fetalmlops.domain.deid import PROFILES, Profile
 from fetalmlops.domain.deid.explain import explain as explain_attribute
 from fetalmlops.domain.deid.profile import CodePolicy, packaged_profile, read_profile
-from fetalmlops.domain.errors import SettingsError
+from fetalmlops.domain.deid.proposals import propose_profile, read_screen
+from fetalmlops.domain.errors import ContractError, SettingsError
+from fetalmlops.platform.dicom.decoding import configure
 from fetalmlops.platform.dicom.storescu import find_files
 from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.settings import load_settings
@@ -90,6 +94,28 @@ def run(
     if done.resumed:
         Console().print(f"{done.resumed} of them by an earlier run")
     raise typer.Exit(0 if set(done.counts) <= {"clean"} else _REFUSED)
+
+
+@app.command("device-profile")
+def device_profile(
+    images: Annotated[
+        list[Path], typer.Argument(help="DICOM images of one scanner: different patients and views.", exists=True)
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write; its name becomes that of the profile.")],
+) -> None:
+    """Propose where the picture is on a scanner's screen; look at it, then put it into the folder devices."""
+    if out.exists():
+        msg = f"Expected {out} not to exist, got a file; choose another name, or remove it"
+        raise ContractError(msg)
+    configure()
+    screens = []
+    for path in images:
+        with path.open("rb") as file:
+            screens.append(read_screen(file))
+    profile = propose_profile(screens, out.stem)
+    out.write_text(tomli_w.dumps(msgspec.to_builtins(profile)), "utf-8")
+    x0, y0, x1, y1 = profile.rectangles[0]
+    typer.echo(f"{out}: keeps columns {x0} to {x1 - 1} and rows {y0} to {y1 - 1}. Make sure that no text stands there.")
 
 
 @app.command()

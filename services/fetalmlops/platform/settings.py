@@ -24,6 +24,7 @@ from pydantic_settings import (
 from fetalmlops.domain.errors import SettingsError
 
 __all__ = [
+    "AnonymizerSettings",
     "HealthSettings",
     "InferenceSettings",
     "KafkaSettings",
@@ -239,6 +240,19 @@ class NormalizerSettings(_Section):
     """Memory that a decoding child may allocate."""
 
 
+class AnonymizerSettings(_Section):
+    """De-identification of pixels."""
+
+    text_detection: bool = False
+    """Whether text is looked for in the pixels that are kept; other text than measurements sends an image to quarantine. A pass
+    takes 0.2 to 0.5 s of one core (one for an image, two for a clip), so trusted scanners are only sampled. Default off: it is
+    measured on simulated screens only."""
+    trust_clean_images: Annotated[int, Field(ge=1, le=100_000)] = 50
+    """Images without text, one after the other, after which a scanner is trusted."""
+    trust_sample_one_in: Annotated[int, Field(ge=1, le=100_000)] = 20
+    """Of a trusted scanner's images one in this many is checked nevertheless; 1 checks all."""
+
+
 class InferenceSettings(_Section):
     """The gRPC inference service and its clients."""
 
@@ -296,6 +310,8 @@ class Settings(BaseSettings):
     """Id of the project to which the pseudonym key belongs."""
     sources_path: Path | None = None
     """The table of calling systems; default: ``sources.toml`` of the state folder."""
+    devices_path: Path | None = None
+    """Folder of device profiles, one TOML file each, read at the start; default: ``devices`` of the state folder."""
     provision_keys: bool = False
     """Whether this process may make missing keys; on in the embedded system only."""
     deidentification_profile: Literal["stream"] = "stream"
@@ -316,6 +332,8 @@ class Settings(BaseSettings):
     """The DICOM listener."""
     normalizer: NormalizerSettings = NormalizerSettings()
     """Decoding."""
+    anonymizer: AnonymizerSettings = AnonymizerSettings()
+    """De-identification of pixels."""
     inference: InferenceSettings = InferenceSettings()
     """The inference service."""
     keeper: KeeperSettings = KeeperSettings()
@@ -344,6 +362,11 @@ class Settings(BaseSettings):
     def sources_file(self) -> Path:
         """The table of calling systems."""
         return self.sources_path or self.home / "sources.toml"
+
+    @property
+    def devices_folder(self) -> Path:
+        """Folder of device profiles."""
+        return self.devices_path or self.home / "devices"
 
     @property
     def phi_url(self) -> str:

@@ -126,8 +126,12 @@ class Deidentification(Struct, frozen=True, kw_only=True):
     """What de-identification did: evidence without values.
 
     ``actions`` counts attributes by action (``removed``, ``emptied``, ``replaced``, ``kept``); ``pixel_action`` says why the
-    pixels may be shown (``regions``: only the validated ultrasound regions were kept; ``source_clean``: the source is
-    declared clean; ``none``: no pixels); ``rectangles`` are the kept pixel areas as [x0, y0, x1, y1], upper bounds exclusive.
+    pixels may be shown (``regions``: only the validated ultrasound regions were kept; ``device_profile``: only what the
+    profile of the device keeps; ``source_clean``: the source is declared clean; ``none``: no pixels); ``rectangles`` are the
+    kept pixel areas as [x0, y0, x1, y1], upper bounds exclusive. ``device_profile`` is the digest of the profile that was
+    used. ``text_verdict`` says whether text was looked for in what is kept (``trusted``: the scanner has earned that it was
+    not; ``untrusted-checked``, ``sampled-checked``; empty where text detection is off or there is no need), in how many
+    ``text_passes``, which found so many texts that are allowed (``text_allowed``).
     """
 
     edition: str
@@ -136,6 +140,10 @@ class Deidentification(Struct, frozen=True, kw_only=True):
     actions: dict[str, Count]
     pixel_action: str
     rectangles: list[tuple[int, int, int, int]] = []
+    device_profile: str = ""
+    text_verdict: str = ""
+    text_passes: Count = 0
+    text_allowed: Count = 0
 
 
 class InstanceDeidentified(InstanceEvent, frozen=True, kw_only=True):

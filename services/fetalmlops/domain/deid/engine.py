@@ -16,15 +16,17 @@ from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.deid import header as clean
 from fetalmlops.domain.deid.checks import Context
 from fetalmlops.domain.deid.dates import DatePolicy, Dates, shift_days
+from fetalmlops.domain.deid.devices import DEVICE_TAGS, DeviceProfiles
 from fetalmlops.domain.deid.encapsulated import encoded_plan, stored_plan
 from fetalmlops.domain.deid.faults import Refusal, refuse
 from fetalmlops.domain.deid.identity import IDENTITY_TAGS, NAMING_TAGS, Identity, naming_tokens, read_identity
 from fetalmlops.domain.deid.palette import Palette, read_palette
 from fetalmlops.domain.deid.pixels import PixelPlan, native_plan, pixel_layout
 from fetalmlops.domain.deid.profile import STREAM, CodePolicy, Profile
+from fetalmlops.domain.deid.proof import Proof, prove_area, prove_text
 from fetalmlops.domain.deid.reader import EXPLICIT_LITTLE, Header, Wanted, read_header
-from fetalmlops.domain.deid.regions import validate_regions
 from fetalmlops.domain.deid.rules import PALETTE, REGION, REGIONS_TAG, SOP_CLASSES, Kind
+from fetalmlops.domain.deid.trust import TextVerdict
 from fetalmlops.domain.deid.writer import Attributes, encode_attributes, encode_file_meta
 from fetalmlops.domain.errors import SettingsError
 from fetalmlops.domain.imaging.faults import Fault, guarded
@@ -34,6 +36,7 @@ from fetalmlops.domain.imaging.source import FrameSource
 if TYPE_CHECKING:
     from fetalmlops.domain.deid.codes import Codes
     from fetalmlops.domain.deid.reader import Item
+    from fetalmlops.domain.deid.text import TextCheck
 
 __all__ = ["Deidentified", "Deidentifier"]
 
@@ -59,6 +62,10 @@ class Deidentifier:
         Where codes come from: the project's pseudonym key, or a book of random codes where the profile asks for them.
     profile
         What to do.
+    devices
+        Profiles of devices, which prove pixels where ultrasound regions do not.
+    text
+        How to look for text in what is kept; None where no verdict will ask for it.
 
     Examples
     --------
@@ -71,6 +78,8 @@ class Deidentifier:
 
     key: Codes
     profile: Profile = field(default=STREAM)
+    devices: DeviceProfiles = field(default_factory=DeviceProfiles)
+    text: TextCheck | None = None
 
     def __post_init__(self) -> None:
         keyed = isinstance(self.key, PseudonymKey)
@@ -80,7 +89,14 @@ class Deidentifier:
             )
             raise SettingsError(msg)
 
-    def deidentify(self, source: IO[bytes], target: IO[bytes], *, source_clean: bool = False) -> Deidentified:
+    def deidentify(
+        self,
+        source: IO[bytes],
+        target: IO[bytes],
+        *,
+        source_clean: bool = False,
+        verdict: TextVerdict = TextVerdict.TRUSTED,
+    ) -> Deidentified:
         """De-identify one instance.
 
         Parameters
@@ -92,14 +108,17 @@ class Deidentifier:
         source_clean
             Whether the source is declared to send no identifiers in its pixels, so that all of them are kept. An instance
             that says of itself that identifiers are burned in is not believed to be clean.
+        verdict
+            Whether the scanner is trusted to have no text in what is kept, or it is looked for. A source declared clean is
+            believed.
 
         Raises
         ------
         PermanentError
             If the instance cannot be de-identified, by reason: ``undecodable``, ``identity``, ``unsupported-sop-class``,
             ``unsupported-transfer-syntax``, ``unsupported-pixel-format``, ``no-pixel-data``, ``frames-inconsistent``,
-            ``too-large``, or ``pixels-unproven`` where nothing shows which pixels are free of identifiers. The text
-            holds no value of the instance.
+            ``too-large``, ``pixels-unproven`` where nothing shows which pixels are free of identifiers, or ``text-found``
+            where these show text after all. The message holds no value of the instance.
         """
         with guarded("Expected a DICOM instance that can be de-identified, got one that cannot"):
             header = read_header(source, self._wanted)
@@ -109,7 +128,7 @@ class Deidentifier:
             content = (
                 self._document(header, context)
                 if kind is Kind.DOCUMENT
-                else self._image(header, kind, context, source_clean=source_clean)
+                else self._image(header, kind, context, verdict, source_clean=source_clean)
             )
             base = clean.base_attributes(identity, kind, self.profile, self.key)
             result = Deidentified(
@@ -125,16 +144,24 @@ class Deidentifier:
                 content.plan.write(target)
             return result
 
-    def deidentify_bytes(self, data: bytes, *, source_clean: bool = False) -> tuple[bytes, Deidentified]:
+    def deidentify_bytes(
+        self, data: bytes, *, source_clean: bool = False, verdict: TextVerdict = TextVerdict.TRUSTED
+    ) -> tuple[bytes, Deidentified]:
         """De-identify one instance in memory; see `deidentify`."""
         target = io.BytesIO()
-        result = self.deidentify(io.BytesIO(data), target, source_clean=source_clean)
+        result = self.deidentify(io.BytesIO(data), target, source_clean=source_clean, verdict=verdict)
         return target.getvalue(), result
 
     @cached_property
     def _wanted(self) -> Wanted:
         tags = {rule.tag for rule in (*self.profile.image, *self.profile.document)}
-        tags |= {*IDENTITY_TAGS, *PALETTE, clean.IMAGE_TYPE, *(NAMING_TAGS if self.profile.keeps_text else ())}
+        tags |= {
+            *IDENTITY_TAGS,
+            *PALETTE,
+            clean.IMAGE_TYPE,
+            *DEVICE_TAGS,
+            *(NAMING_TAGS if self.profile.keeps_text else ()),
+        }
         return {**dict.fromkeys(tags, None), REGIONS_TAG: dict.fromkeys((rule.tag for rule in REGION), None)}
 
     def _context(self, dataset: Item, identity: Identity) -> Context:
@@ -149,38 +176,37 @@ class Deidentifier:
         kept = clean.kept_attributes(clean.keep(header.dataset, rules, context), rules)
         return _Content(kept=kept, made=clean.shell_attributes())
 
-    def _image(self, header: Header, kind: Kind, context: Context, *, source_clean: bool) -> _Content:
+    def _image(
+        self, header: Header, kind: Kind, context: Context, verdict: TextVerdict, *, source_clean: bool
+    ) -> _Content:
         if header.pixels is None:
             refuse("Expected an image with Pixel Data, got one without", Fault.NO_PIXEL_DATA)
         kept = clean.keep(header.dataset, self.profile.image, context)
         layout = pixel_layout(kept)
-        items = header.dataset.items.get(REGIONS_TAG, [])
-        regions = validate_regions(items, layout.rows, layout.columns, self.profile.regions)
         source_clean = source_clean and not clean.says_burned_in(header.dataset)
-        rectangles = regions.rectangles if kind is Kind.ULTRASOUND else ()
-        if source_clean:
-            rectangles = ((0, 0, layout.columns, layout.rows),)
-        if not rectangles:
-            refuse(
-                "Expected valid ultrasound regions, or a source declared clean, to prove which pixels show no identifier; got "
-                "neither: add a profile of the device, or declare the source clean",
-                Refusal.PIXELS_UNPROVEN,
-            )
+        proof = prove_area(header.dataset, kind, layout, self.profile.regions, self.devices, source_clean=source_clean)
         palette = Palette()
         if layout.photometric is Photometric.PALETTE_COLOR:
             palette = read_palette(header.dataset, layout.bits_stored)
         source = FrameSource(header.file, header.transfer_syntax_uid, layout, header.pixels)
+        if not source_clean:
+            proof = prove_text(proof, self.text, verdict, source, palette)
         if source.is_native:
-            plan = native_plan(source, rectangles, palette.darkest)
+            plan = native_plan(source, proof.rectangles, palette.darkest)
         else:
-            plan = stored_plan(source) if source_clean else encoded_plan(source, rectangles, palette.darkest)
+            plan = stored_plan(source) if source_clean else encoded_plan(source, proof.rectangles, palette.darkest)
         pointer = clean.frame_pointer(kept, layout.frames)
-        made = pointer | clean.image_marks(header.dataset, self.profile, cleaned=not source_clean) | plan.attributes
+        made = (
+            pointer
+            | clean.image_marks(header.dataset, self.profile, cleaned=not source_clean)
+            | plan.attributes
+            | proof.marks
+        )
         return _Content(
-            kept=clean.kept_attributes(kept, self.profile.image) | palette.attributes | regions.attributes,
+            kept=clean.kept_attributes(kept, self.profile.image) | palette.attributes | proof.attributes,
             made=made,
             plan=plan,
-            action="source_clean" if source_clean else "regions",
+            proof=proof,
         )
 
     def _report(self, header: Header, base: Attributes, content: _Content) -> Deidentification:
@@ -197,8 +223,12 @@ class Deidentifier:
             profile=self.profile.name,
             rules_digest=self.profile.digest,
             actions={"kept": kept + inner_kept, "replaced": replaced, "emptied": emptied, "removed": removed},
-            pixel_action=content.action,
+            pixel_action=content.proof.action,
             rectangles=list(content.plan.rectangles) if content.plan else [],
+            device_profile=content.proof.device_profile,
+            text_verdict=content.proof.text_verdict,
+            text_passes=content.proof.text_passes,
+            text_allowed=content.proof.text_allowed,
         )
 
 
@@ -209,7 +239,7 @@ class _Content:
     kept: Attributes
     made: Attributes
     plan: PixelPlan | None = None
-    action: str = "none"
+    proof: Proof = field(default_factory=Proof)
 
     @property
     def region_items(self) -> list[Attributes]:

@@ -16,6 +16,7 @@ class Refusal(StrEnum):
 
     IDENTITY = "identity"
     PIXELS_UNPROVEN = "pixels-unproven"
+    TEXT_FOUND = "text-found"
     UNSUPPORTED_SOP_CLASS = "unsupported-sop-class"
 
 

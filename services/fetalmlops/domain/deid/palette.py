@@ -13,6 +13,8 @@ from fetalmlops.domain.deid.rules import PALETTE
 from fetalmlops.domain.imaging.faults import Fault
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fetalmlops.domain.deid.reader import Item
     from fetalmlops.domain.deid.writer import Attributes
 
@@ -24,10 +26,11 @@ _FULL = 65536
 
 @dataclass(frozen=True)
 class Palette:
-    """The attributes of a palette and the pixel value of its darkest colour."""
+    """The attributes of a palette, the pixel value of its darkest colour, and the brightness of every pixel value."""
 
     attributes: Attributes = field(default_factory=dict)
     darkest: int = 0
+    grey: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8), compare=False)
 
 
 def read_palette(dataset: Item, stored: int) -> Palette:
@@ -51,7 +54,13 @@ def read_palette(dataset: Item, stored: int) -> Palette:
     darkest = first + int(np.argmin(total))
     if darkest >= 1 << stored:
         refuse("Expected a palette within the range of the pixels, got one beyond", Fault.UNSUPPORTED_PIXEL_FORMAT)
-    return Palette(attributes, darkest)
+    return Palette(attributes, darkest, _grey(total, first, stored))
+
+
+def _grey(total: NDArray[np.int64], first: int, stored: int) -> NDArray[np.uint8]:
+    """Return the brightness of each pixel value, the brightest 255: values beside the table show its ends."""
+    levels = total * 255 // max(int(total.max()), 1)
+    return levels[np.clip(np.arange(1 << stored) - first, 0, len(levels) - 1)].astype(np.uint8)
 
 
 def _descriptor(dataset: Item, tag: int) -> tuple[int, int, int]:

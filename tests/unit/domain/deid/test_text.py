@@ -1,0 +1,202 @@
+"""Text in what is kept: measurements may stay, anything else sends the image to quarantine."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate
+
+from fetalmlops.domain.deid import Deidentifier
+from fetalmlops.domain.deid.text import ALLOWED, FoundText, TextCheck, projections
+from fetalmlops.domain.deid.trust import TextVerdict
+from fetalmlops.domain.errors import PermanentError
+from fetalmlops.domain.imaging.decoding import DecodedFrame
+from fetalmlops.domain.imaging.encoding import encode_frames
+from fetalmlops.domain.imaging.layout import Photometric
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from numpy.typing import NDArray
+
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
+
+CHECKED = TextVerdict.UNTRUSTED_CHECKED
+
+
+class Fake:
+    """Finds what it is told to, and keeps the pictures that it was shown."""
+
+    def __init__(self, *found: FoundText) -> None:
+        self.found = list(found)
+        self.pictures: list[NDArray[np.uint8]] = []
+
+    def find(self, frame: NDArray[np.uint8]) -> list[FoundText]:
+        self.pictures.append(frame)
+        return self.found
+
+
+def found(text: str, confidence: float = 0.9) -> FoundText:
+    return FoundText((2, 3, 30, 12), text, confidence)
+
+
+MEASUREMENTS = [
+    "BPD 4.71 cm",
+    "BPD4.71cm",
+    "1 D 3.4 cm",
+    "HC: 18.0cm",
+    "MI 1.2",
+    "TIs 0.4",
+    "12 cm",
+    "+ Dist 23.4 mm",
+    "FL",
+    "45 fps",
+    "78%",
+    "2. AC 15.2 cm",
+    "dB",
+    "R",
+]
+
+
+@pytest.mark.parametrize("text", MEASUREMENTS)
+def test_measurements_may_stay(text: str) -> None:
+    assert ALLOWED.allows(found(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CANARY^JANE",
+        "DOE",
+        "Jane Doe 4.7 cm",
+        "BPD DOE",
+        "31.01.1990",
+        "31/01/1990",
+        "31-01-1990",
+        "31 01 90",
+        "1990",
+        "19900131",
+        "1234567",
+        "EDD 12.03.",
+        "LMP",
+        "12:30:45",
+        "ST MARY",
+        "ID4711",
+        "4711",
+        "金絲雀",
+        "a long text that is badly read",
+    ],
+)
+@pytest.mark.parametrize("confidence", [0.95, 0.3])
+def test_other_text_is_a_finding_however_badly_it_is_read(text: str, confidence: float) -> None:
+    assert not ALLOWED.allows(found(text, confidence))
+
+
+def test_specks_and_caliper_marks_are_no_text() -> None:
+    assert ALLOWED.allows(found("J", 0.2))
+    assert not ALLOWED.allows(found("JD", 0.8))
+    assert ALLOWED.findings([found(mark) for mark in "+X+十\u00d7"]) == []
+
+
+def test_letters_far_apart_are_a_finding_where_one_alone_is_a_speck() -> None:
+    assert ALLOWED.findings([found("J"), found("金")]) == []
+    assert len(ALLOWED.findings([found("J"), found("A"), found("N"), found("E"), found("HC")])) == 4
+    assert len(ALLOWED.findings([found("J"), found("JANE")])) == 1
+
+
+def test_a_finding_refuses_the_image_and_says_where_but_not_what(files: ModuleType, key: PseudonymKey) -> None:
+    deidentifier = Deidentifier(key, text=TextCheck(Fake(found("CANARY^JANE"), found("HC 4 cm"))))
+    with pytest.raises(PermanentError) as error:
+        deidentifier.deidentify_bytes(files.make_sample().part10(), verdict=CHECKED)
+    assert error.value.reason == "text-found"
+    assert "[10, 13, 38, 22]" in str(error.value)  # in the image: the region begins at 8, 10
+    assert "CANARY" not in str(error.value)
+
+
+def test_allowed_text_passes_and_leaves_evidence_without_words(files: ModuleType, key: PseudonymKey) -> None:
+    part10 = files.make_sample(frames=3).part10()
+    fake = Fake(found("HC 4 cm"))
+    output, result = Deidentifier(key, text=TextCheck(fake)).deidentify_bytes(part10, verdict=CHECKED)
+    report = result.report
+    assert (report.text_verdict, report.text_passes, report.text_allowed) == ("untrusted-checked", 2, 2)
+    assert b"HC" not in msgspec.json.encode(report)
+    assert len(fake.pictures) == 2
+    assert output == Deidentifier(key).deidentify_bytes(part10)[0]
+
+
+def test_a_trusted_scanner_costs_no_pass(files: ModuleType, key: PseudonymKey) -> None:
+    fake = Fake(found("CANARY"))
+    _, result = Deidentifier(key, text=TextCheck(fake)).deidentify_bytes(files.make_sample().part10())
+    assert fake.pictures == []
+    assert (result.report.text_verdict, result.report.text_passes) == ("trusted", 0)
+
+
+def test_a_source_declared_clean_is_believed(files: ModuleType, key: PseudonymKey) -> None:
+    fake = Fake(found("CANARY"))
+    deidentifier = Deidentifier(key, text=TextCheck(fake))
+    _, result = deidentifier.deidentify_bytes(files.make_sample().part10(), source_clean=True, verdict=CHECKED)
+    assert (fake.pictures, result.report.text_verdict) == ([], "")
+
+
+def test_nothing_passes_unchecked_for_want_of_a_detector(files: ModuleType, key: PseudonymKey) -> None:
+    with pytest.raises(PermanentError) as error:
+        Deidentifier(key).deidentify_bytes(files.make_sample().part10(), verdict=CHECKED)
+    assert error.value.reason == "pixels-unproven"
+
+
+def test_only_what_is_kept_is_shown_to_the_detector(files: ModuleType, key: PseudonymKey) -> None:
+    fake = Fake()
+    sample = files.make_sample(frames=4)
+    sample.attributes[0x0018_6011] = ("SQ", [files.region(8, 10, 39, 29), files.region(50, 20, 69, 49)])
+    Deidentifier(key, text=TextCheck(fake)).deidentify_bytes(sample.part10(), verdict=CHECKED)
+    pixels = np.frombuffer(sample.pixels, np.uint8).reshape(4, 60, 80)
+    for picture, flat in zip(fake.pictures, (pixels.min(axis=0), pixels.max(axis=0)), strict=True):
+        expected = np.zeros((60, 80), np.uint8)
+        expected[10:30, 8:40] = flat[10:30, 8:40]
+        expected[20:50, 50:70] = flat[20:50, 50:70]
+        assert np.array_equal(picture, expected[10:50, 8:70])
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_deep_samples_are_stretched(bits: int) -> None:
+    pixels = np.full((20, 20), 30, np.uint16 if bits > 8 else np.uint8)
+    pixels[5:10, 5:10] = 200
+    (picture,) = projections([DecodedFrame(1, pixels, Photometric.MONOCHROME2, bits)], ((0, 0, 20, 20),))
+    assert picture.dtype == np.uint8
+    assert int(picture.max()) - int(picture.min()) > 150
+
+
+def test_luminance_and_chrominance_become_rgb() -> None:
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    pixels[...] = (76, 85, 255)  # red
+    (picture,) = projections([DecodedFrame(1, pixels, Photometric.YBR_FULL, 8)], ((0, 0, 20, 20),))
+    assert np.abs(picture[0, 0].astype(int) - (254, 0, 0)).max() <= 2
+
+
+def test_palettes_are_looked_up(files: ModuleType, key: PseudonymKey) -> None:
+    sample = files.make_sample(photometric="PALETTE COLOR")
+    table = np.arange(255, -1, -1, np.uint8).tobytes()
+    for colour in range(3):
+        sample.attributes[0x0028_1101 + colour] = ("US", files.u16(256, 0, 8))
+        sample.attributes[0x0028_1201 + colour] = ("OW", table)
+    fake = Fake()
+    Deidentifier(key, text=TextCheck(fake)).deidentify_bytes(sample.part10(), verdict=CHECKED)
+    pixels = np.frombuffer(sample.pixels, np.uint8).reshape(60, 80)
+    assert np.array_equal(fake.pictures[0], 255 - pixels[10:50, 8:72])
+
+
+def test_compressed_clips_take_two_passes(files: ModuleType, key: PseudonymKey) -> None:
+    pixels: Any = files.speckle(5, 60, 80)
+    frames = list(
+        encode_frames(DecodedFrame(n, frame, Photometric.MONOCHROME2, 8) for n, frame in enumerate(pixels, 1))
+    )
+    sample = files.make_sample("1.2.840.10008.1.2.4.80", frames=5)
+    sample.pixels = encapsulate(frames, has_bot=False) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    fake = Fake()
+    Deidentifier(key, text=TextCheck(fake)).deidentify_bytes(sample.part10(), verdict=CHECKED)
+    assert len(fake.pictures) == 2
+    assert np.array_equal(fake.pictures[1], pixels.max(axis=0)[10:50, 8:72])

@@ -1,0 +1,81 @@
+"""The real reader of text on simulated screens: what identifies is found, and a clean picture passes."""
+
+from __future__ import annotations
+
+import io
+import socket
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fetalmlops.domain.contracts.identifiers import PseudonymKey
+from fetalmlops.domain.contracts.planes import Plane
+from fetalmlops.domain.deid import Deidentifier
+from fetalmlops.domain.deid.text import TextCheck
+from fetalmlops.domain.deid.trust import TextVerdict
+from fetalmlops.domain.errors import PermanentError
+from fetalmlops.domain.simulation import SCANNERS, BurnIn, InstanceSpec, Kind, make_instance
+from fetalmlops.platform.text import RapidText
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.simulation import Scanner
+
+CHECKED = TextVerdict.UNTRUSTED_CHECKED
+
+
+@pytest.fixture(scope="module")
+def reader() -> RapidText:
+    return RapidText()
+
+
+@pytest.fixture(scope="module")
+def deidentifier(reader: RapidText) -> Deidentifier:
+    return Deidentifier(PseudonymKey("tests", bytes(32)), text=TextCheck(reader))
+
+
+def test_it_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        pytest.fail("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert RapidText().find(np.zeros((64, 64), np.uint8)) == []
+
+
+def test_it_says_where_and_what(reader: RapidText) -> None:
+    import cv2
+
+    frame = np.zeros((200, 300), np.uint8)
+    cv2.putText(frame, "CANARY JANE", (60, 100), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 220, 1, cv2.LINE_AA)
+    (found,) = reader.find(frame)
+    assert found.text.replace(" ", "") == "CANARYJANE"
+    x0, y0, x1, y1 = found.box
+    rows, columns = np.nonzero(frame)
+    assert abs(x0 - columns.min()) < 12
+    assert abs(x1 - columns.max()) < 12
+    assert y0 <= rows.min()
+    assert y1 > rows.max()
+    (colour,) = reader.find(np.stack([frame, frame // 2, frame // 4], axis=-1))
+    assert colour.text == found.text
+
+
+@pytest.mark.parametrize("scanner", SCANNERS, ids=lambda scanner: scanner.name)
+def test_identifiers_in_the_picture_are_found(deidentifier: Deidentifier, scanner: Scanner) -> None:
+    part10 = make_instance(InstanceSpec(scanner=scanner, burn_in=BurnIn.INSIDE, calipers=True)).data
+    with pytest.raises(PermanentError) as error:
+        deidentifier.deidentify_bytes(part10, verdict=CHECKED)
+    assert error.value.reason == "text-found"
+
+
+@pytest.mark.parametrize("scanner", SCANNERS[:2], ids=lambda scanner: scanner.name)
+def test_a_picture_without_identifiers_passes(deidentifier: Deidentifier, scanner: Scanner) -> None:
+    part10 = make_instance(InstanceSpec(scanner=scanner, burn_in=BurnIn.OUTSIDE, calipers=True)).data
+    _, result = deidentifier.deidentify_bytes(part10, verdict=CHECKED)
+    assert result.report.text_verdict == "untrusted-checked"
+
+
+def test_a_clip_takes_two_passes(deidentifier: Deidentifier) -> None:
+    spec = InstanceSpec(plane=Plane.ABDOMEN, kind=Kind.ULTRASOUND_MULTIFRAME, frames=8)
+    target = io.BytesIO()
+    result = deidentifier.deidentify(io.BytesIO(make_instance(spec).data), target, verdict=CHECKED)
+    assert result.report.text_passes == 2
