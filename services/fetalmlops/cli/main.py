@@ -34,7 +34,8 @@ COMMANDS = {
     "trace": LazyCommand("fetalmlops.cli.trace:trace", "Show an instance's way through the stages.", _USE),
     "quarantine": LazyCommand("fetalmlops.cli.quarantine:app", "See, replay and drop what a stage refused.", _OPERATE),
     "sources": LazyCommand("fetalmlops.cli.sources:app", "List, add and test the systems that may send.", _OPERATE),
-    "keys": LazyCommand("fetalmlops.cli.keys:app", "Make the keys of a system that is not embedded, once.", _OPERATE),
+    "keys": LazyCommand("fetalmlops.cli.keys:app", "Make, list and rotate keys.", _OPERATE),
+    "identify": LazyCommand("fetalmlops.cli.identify:identify", "Show who is behind a pseudonym.", _OPERATE),
     "provision": LazyCommand(
         "fetalmlops.cli.provision:provision", "Make the topics, and put a model in place.", _OPERATE
     ),
