@@ -36,6 +36,7 @@ COMMANDS = {
     "sources": LazyCommand("fetalmlops.cli.sources:app", "List, add and test the systems that may send.", _OPERATE),
     "keys": LazyCommand("fetalmlops.cli.keys:app", "Make, list and rotate keys.", _OPERATE),
     "identify": LazyCommand("fetalmlops.cli.identify:identify", "Show who is behind a pseudonym.", _OPERATE),
+    "patient": LazyCommand("fetalmlops.cli.patient:app", "Erase what there is of a patient.", _OPERATE),
     "provision": LazyCommand(
         "fetalmlops.cli.provision:provision", "Make the topics, and put a model in place.", _OPERATE
     ),
