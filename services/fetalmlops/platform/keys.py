@@ -256,7 +256,10 @@ def replace_secret(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(text + "\n")
         file.flush()
-        os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
+        former = path.stat()
+        if (former.st_uid, former.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(file.fileno(), former.st_uid, former.st_gid)  # or the services could not read it any more
+        os.fchmod(file.fileno(), stat.S_IMODE(former.st_mode))
         os.fsync(file.fileno())
     draft.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fetalmlops.domain.deid import Identity
     from fetalmlops.platform.settings import Settings
 
+COPIES = 4000
 COMMAND = str(Path(sys.executable).with_name("fetalmlops"))
 
 
@@ -166,3 +168,27 @@ def test_an_erasure_that_ended_early_is_completed(home: Settings, files: ModuleT
 
     found = asyncio.run(run())
     assert (found.objects, found.entries) == ([], [])
+
+
+def test_a_killed_erasure_is_completed(home: Settings, files: ModuleType) -> None:
+    names = keep(home, files, 6).pseudonyms
+    objects = open_objects(home)
+    folder = home.home / "objects" / "clean" / "instances" / "2026-01-01T00"
+    (clean,) = folder.iterdir()
+    for _ in range(COPIES):
+        shutil.copy(clean, folder / str(uuid.uuid4()))
+    arguments = [COMMAND, "patient", "erase", names.patient, "--reason", "test"]
+    environment = os.environ | {"FETALMLOPS_HOME": str(home.home), "FETALMLOPS_PROJECT": home.project}
+    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    first = min(folder.iterdir())
+    while first.exists() and time.monotonic() < end:
+        pass
+    process.kill()
+    process.wait()
+    assert 0 < len(list(folder.iterdir())) < COPIES + 1
+    assert command(home, "identify", names.instance, "--reason", "test").returncode == 0  # still leads to what is left
+    done = command(home, *arguments[1:])
+    assert "3 vault entries deleted" in done.stdout, done.stderr
+    assert list(objects.walk("clean/instances")) == list(objects.walk("phi/instances")) == []
+    assert [outcome for _, outcome, _ in audited(home, names.patient)].count("done") == 1
