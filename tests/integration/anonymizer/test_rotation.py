@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import shutil
 import signal
@@ -172,3 +174,28 @@ def test_a_killed_rotation_goes_on(home: Settings) -> None:
     assert "retired: k1" in done.stdout
     assert asyncio.run(counts()) == {"k2": 12_001}
     assert asyncio.run(all_there()) == []
+
+
+def test_the_list_shows_ages_and_entries_and_never_a_key(home: Settings) -> None:
+    async def fill() -> None:
+        valkey = open_valkey(home)
+        vault = vault_of(home, valkey)
+        await vault.verify()
+        await vault.put(identity(1))
+        await valkey.aclose()
+
+    asyncio.run(fill())
+    command = [str(Path(sys.executable).with_name("fetalmlops")), "keys", "list"]
+    environment = os.environ | {"FETALMLOPS_HOME": str(home.home), "FETALMLOPS_PROJECT": home.project}
+    for arguments in ([], ["--json"]):
+        done = subprocess.run(
+            [*command, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        ring = load_vault_keys(home)
+        assert ring.fingerprint("k1") in done.stdout
+        assert ring.made["k1"][:10] in done.stdout
+        secrets = [base64.b64encode(ring.keys["k1"]).decode(), load_pseudonym_key(home).secret.hex()]
+        assert not any(secret[:8] in done.stdout + done.stderr for secret in secrets)
+    listed = json.loads(done.stdout)["vault"]
+    assert [(row["key"], row["active"], row["entries"]) for row in listed] == [("k1", True, 4)]  # with the check
