@@ -56,8 +56,8 @@ async def main(service: Service) -> None:
     devices = read_device_profiles(settings.devices_folder)
     objects = open_objects(settings)
     valkey = open_valkey(settings)
-    vault = ValkeyVault(valkey, vault_keys, key.project)
-    await _open_vault(vault, service)
+    vault = ValkeyVault(valkey, vault_keys, key.project, reload=lambda: load_vault_keys(settings))
+    await _open_vault(vault, key.fingerprint, service)
     _remove_drafts(objects)
     children = Sandbox(
         "fetalmlops.anonymizer.child:deidentify_file",
@@ -84,11 +84,11 @@ def _texts(settings: AnonymizerSettings, valkey: Redis, key: PseudonymKey, rules
     )
 
 
-async def _open_vault(vault: ValkeyVault, service: Service) -> None:
+async def _open_vault(vault: ValkeyVault, fingerprint: str, service: Service) -> None:
     """Wait for Valkey, and make sure that our keys open the vault before anything is put into it."""
     while not service.stopping.is_set():
         try:
-            await vault.verify()
+            await vault.verify(fingerprint)
         except TransientError as error:
             service.health.waiting_for(error.dependency)
             await asyncio.sleep(_RETRY_S)

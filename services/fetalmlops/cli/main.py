@@ -35,7 +35,9 @@ COMMANDS = {
     "quarantine": LazyCommand("fetalmlops.cli.quarantine:app", "See, replay and drop what a stage refused.", _OPERATE),
     "sources": LazyCommand("fetalmlops.cli.sources:app", "List, add and test the systems that may send.", _OPERATE),
     "deid": LazyCommand("fetalmlops.cli.deid:app", "De-identify files, and see what is done to what.", _OPERATE),
-    "keys": LazyCommand("fetalmlops.cli.keys:app", "Make the keys of a system that is not embedded, once.", _OPERATE),
+    "keys": LazyCommand("fetalmlops.cli.keys:app", "Make, list and rotate keys.", _OPERATE),
+    "identify": LazyCommand("fetalmlops.cli.identify:identify", "Show who is behind a pseudonym.", _OPERATE),
+    "patient": LazyCommand("fetalmlops.cli.patient:app", "Erase what there is of a patient.", _OPERATE),
     "provision": LazyCommand(
         "fetalmlops.cli.provision:provision", "Make the topics, and put a model in place.", _OPERATE
     ),

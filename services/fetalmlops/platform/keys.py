@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import json
 import os
 import secrets
 import stat
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fetalmlops.domain.contracts.identifiers import KEY_BYTES, PseudonymKey
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
 __all__ = [
     "VAULT_KEY_BYTES",
     "VaultKeys",
+    "dump_vault_keys",
     "load_pseudonym_key",
     "load_valkey_password",
     "load_vault_keys",
     "make_missing_keys",
     "pseudonym_key_file",
+    "replace_secret",
     "valkey_password_file",
     "vault_key_file",
+    "with_new_vault_key",
 ]
 
 VAULT_KEY_BYTES = 64
@@ -50,6 +55,8 @@ class VaultKeys:
         Name of the key that encrypts.
     keys
         Name to key of `VAULT_KEY_BYTES` bytes.
+    made
+        Name to when it was made (ISO 8601, UTC), where that is known.
 
     Examples
     --------
@@ -59,6 +66,7 @@ class VaultKeys:
 
     active: str
     keys: Mapping[str, bytes] = field(repr=False)
+    made: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.active not in self.keys:
@@ -68,6 +76,10 @@ class VaultKeys:
             if len(key) != VAULT_KEY_BYTES:
                 msg = f"Expected {VAULT_KEY_BYTES} bytes in vault key {name!r}, got {len(key)}; restore the vault's key file"
                 raise SettingsError(msg)
+
+    def fingerprint(self, name: str) -> str:
+        """Return 16 hexadecimal digits that name a key of the ring without revealing it."""
+        return hmac.digest(self.keys[name], b"fetalmlops vault key fingerprint", "sha256").hex()[:16]
 
 
 def pseudonym_key_file(settings: Settings) -> Path:
@@ -116,12 +128,13 @@ def load_vault_keys(settings: Settings) -> VaultKeys:
         ring: Any = json.loads(text)
         keys = {str(name): base64.b64decode(key, validate=True) for name, key in ring["keys"].items()}
         active = str(ring["active"])
+        made = {str(name): str(moment) for name, moment in ring.get("made", {}).items()}
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
         msg = (
             f'Expected {path} to hold {{"active": name, "keys": {{name: Base64}}}}, got another form; restore the file'
         )
         raise SettingsError(msg) from None
-    return VaultKeys(active, keys)
+    return VaultKeys(active, keys, made)
 
 
 def load_valkey_password(settings: Settings) -> str:
@@ -175,9 +188,24 @@ def make_missing_keys(settings: Settings) -> list[Path]:
     return missing
 
 
+def dump_vault_keys(ring: VaultKeys) -> str:
+    """Return the text of a vault's key file."""
+    keys = {name: base64.b64encode(key).decode() for name, key in ring.keys.items()}
+    return json.dumps({"active": ring.active, "keys": keys, "made": dict(ring.made)}, indent=2)
+
+
+def with_new_vault_key(ring: VaultKeys | None = None) -> VaultKeys:
+    """Return a ring with one more key, which is active: named by the number after the highest one."""
+    keys, made = (dict(ring.keys), dict(ring.made)) if ring else ({}, {})
+    number = max((int(name[1:]) for name in keys if name[:1] == "k" and name[1:].isdecimal()), default=0) + 1
+    name = f"k{number}"
+    keys[name] = secrets.token_bytes(VAULT_KEY_BYTES)
+    made[name] = datetime.now(UTC).isoformat(timespec="seconds")
+    return VaultKeys(name, keys, made)
+
+
 def _new_vault_ring() -> str:
-    key = base64.b64encode(secrets.token_bytes(VAULT_KEY_BYTES)).decode()
-    return json.dumps({"active": "k1", "keys": {"k1": key}}, indent=2)
+    return dump_vault_keys(with_new_vault_key())
 
 
 def _has_data(settings: Settings) -> bool:
@@ -218,6 +246,27 @@ def _write_secret(path: Path, text: str) -> None:
         os.link(draft, path)
     finally:
         draft.unlink()
+
+
+def replace_secret(path: Path, text: str) -> None:
+    """Replace a file of keys in one step, durably, with the rights that it had."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)  # of one that was killed: the ring is changed by one at a time
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(text + "\n")
+        file.flush()
+        former = path.stat()
+        if (former.st_uid, former.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(file.fileno(), former.st_uid, former.st_gid)  # or the services could not read it any more
+        os.fchmod(file.fileno(), stat.S_IMODE(former.st_mode))
+        os.fsync(file.fileno())
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _missing(path: Path) -> str:

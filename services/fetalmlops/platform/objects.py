@@ -262,7 +262,7 @@ class ObjectStore:
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects; what is not there counts as deleted. Only the keeper calls this."""
+        """Delete objects; what is not there counts as deleted. Only the keeper and an erasure call this."""
         for uri in uris:
             zone, path = self._resolve(uri)
             with _translated(uri):

@@ -221,25 +221,32 @@ def test_the_process_brings_events_to_their_topics(embedded: Settings, receive: 
     assert b"CANARY" not in output + errors
 
 
-def test_a_wrong_vault_key_stops_the_process(embedded: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["vault.json", "pseudonym.key"])
+@pytest.mark.parametrize("there", [True, False], ids=["wrong", "missing"])
+def test_a_wrong_key_stops_the_process(embedded: Settings, tmp_path: Path, wrong: str, *, there: bool) -> None:
     home = tmp_path / "home"
     shutil.copytree(embedded.home / "secrets", home / "secrets")
     shutil.copytree(embedded.home / "run", home / "run", ignore=shutil.ignore_patterns("*.sock", "*.pid", "*.log"))
     _mark_vault(embedded)
-    ring = home / "secrets" / "vault.json"
-    ring.write_text(json.dumps({"active": "k1", "keys": {"k1": base64.b64encode(bytes(64)).decode()}}), "ascii")
+    ring = json.dumps({"active": "k1", "keys": {"k1": base64.b64encode(bytes(64)).decode()}})
+    if there:
+        (home / "secrets" / wrong).write_text(ring if wrong == "vault.json" else "00" * 32, "ascii")
+    else:
+        (home / "secrets" / wrong).unlink()
     environment = os.environ | {"FETALMLOPS_HOME": str(home)}
     done = subprocess.run(
         [sys.executable, "-m", "fetalmlops.anonymizer"], env=environment, capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 78
-    assert b"restore the" in done.stderr + done.stdout
+    assert (b"restore the" if there else b"got no such file") in done.stderr + done.stdout
 
 
 def _mark_vault(settings: Settings) -> None:
     async def run() -> None:
         valkey = open_valkey(settings)
-        await ValkeyVault(valkey, load_vault_keys(settings), settings.project).verify()
+        await ValkeyVault(valkey, load_vault_keys(settings), settings.project).verify(
+            load_pseudonym_key(settings).fingerprint
+        )
         await valkey.aclose()
 
     asyncio.run(run())

@@ -10,13 +10,16 @@ import pytest
 from fetalmlops.domain.errors import SettingsError
 from fetalmlops.platform.keys import (
     VaultKeys,
+    dump_vault_keys,
     load_pseudonym_key,
     load_valkey_password,
     load_vault_keys,
     make_missing_keys,
     pseudonym_key_file,
+    replace_secret,
     valkey_password_file,
     vault_key_file,
+    with_new_vault_key,
 )
 from fetalmlops.platform.settings import Settings, load_settings
 
@@ -143,3 +146,24 @@ def test_a_rotated_ring_keeps_the_older_key() -> None:
 
     assert ring.keys[ring.active] == b"b" * 64
     assert "aaa" not in repr(ring)
+
+
+def test_a_new_vault_key_is_active_and_the_older_ones_stay(with_keys: Settings) -> None:
+    old = load_vault_keys(with_keys)
+    vault_key_file(with_keys).chmod(0o400)
+
+    replace_secret(vault_key_file(with_keys), dump_vault_keys(with_new_vault_key(old)))
+
+    new = load_vault_keys(with_keys)
+    assert (new.active, list(new.keys), list(new.made)) == ("k2", ["k1", "k2"], ["k1", "k2"])
+    assert new.keys["k1"] == old.keys["k1"] != new.keys["k2"]
+    assert new.fingerprint("k1") == old.fingerprint("k1") != new.fingerprint("k2")
+    assert stat.S_IMODE(vault_key_file(with_keys).stat().st_mode) == 0o400
+    assert len(list(with_keys.secrets_folder.iterdir())) == 3
+
+
+def test_a_ring_without_ages_is_still_read(with_keys: Settings) -> None:
+    ring = {"active": "k1", "keys": {"k1": base64.b64encode(bytes(64)).decode()}}
+    vault_key_file(with_keys).write_text(json.dumps(ring))
+
+    assert load_vault_keys(with_keys).made == {}

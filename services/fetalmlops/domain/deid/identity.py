@@ -52,7 +52,16 @@ _STUDY = {
     "time": 0x0008_0030,
     "zone": 0x0008_0201,
 }
-_INSTANCE = {"content_date": 0x0008_0023, "content_time": 0x0008_0033, "acquired": 0x0008_002A}
+_INSTANCE = {
+    "content_date": 0x0008_0023,
+    "content_time": 0x0008_0033,
+    "acquired": 0x0008_002A,
+    "acquisition_date": 0x0008_0022,
+    "acquisition_time": 0x0008_0032,
+    "series_date": 0x0008_0021,
+    "series_time": 0x0008_0031,
+    "frame_of_reference_uid": 0x0020_0052,
+}
 
 IDENTITY_TAGS = frozenset(
     {_CHARACTER_SET, _SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID}
@@ -135,7 +144,7 @@ class StudyIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance as the source names it. `study` is the study's pseudonym."""
+    """An instance as the source names it. `study` is the study's pseudonym, `acquired` the date and time in one."""
 
     uid: str
     study: str
@@ -144,6 +153,11 @@ class InstanceIdentity(msgspec.Struct, frozen=True, kw_only=True):
     content_date: str = ""
     content_time: str = ""
     acquired: str = ""
+    acquisition_date: str = ""
+    acquisition_time: str = ""
+    series_date: str = ""
+    series_time: str = ""
+    frame_of_reference_uid: str = ""
 
 
 @dataclass(frozen=True)
