@@ -134,7 +134,7 @@ class AllowedText:
         return hashlib.sha256(msgspec.json.encode(data)).hexdigest()
 
     def _allows_part(self, part: str) -> bool:
-        if part in self.words or part in self.units:
+        if part in self.words or part in self.units or _PROBE.fullmatch(part):
             return True
         number = _NUMBER.fullmatch(part)
         if number is not None:
@@ -147,18 +147,20 @@ class AllowedText:
 
 
 _SEPARATORS = re.compile(r"[\s:;,=()\[\]|]+")
-_NUMBER = re.compile(r"[+\-~<>]?(?:\d{1,3}|\d{1,3}\.\d{1,2})(?P<unit>[A-Z%°²/][A-Z0-9%°²/]{0,5})?")
+_NUMBER = re.compile(r"[+\-~<>]?(?:\d{1,3}|\d{1,3}\.\d{1,2}|\d{4}(?=[A-Z]))(?P<unit>[A-Z%°²/][A-Z0-9%°²/]{0,5})?")
+_TENTHS = re.compile(r"\d{1,3}\.\d")
+_PROBE = re.compile(r"[A-Z]{1,2}\d{1,2}-\d{1,2}")
 _JOINED = re.compile(r"(?:\d{0,2}\.?)?(?P<word>[A-Z]{1,8})(?:(?:\d{1,3}|\d{1,2}\.\d{1,2})(?P<unit>[A-Z%°]{0,4}))?")
 
 
 def _is_bare(part: str) -> bool:
     number = _NUMBER.fullmatch(part)
-    return number is not None and not number["unit"]
+    return number is not None and not number["unit"] and not _TENTHS.fullmatch(part)
 
 
 def _parts(text: str) -> Iterator[str]:
     for part in _SEPARATORS.split(text.upper()):
-        plain = part.strip(".+-*_~'\"#")
+        plain = part.strip(".+-*_~'\"#/⁻")
         if plain:
             yield plain
 
