@@ -1,0 +1,87 @@
+"""The steps between cropping and shrinking: colour, graphics and grey levels of one frame, where a pipeline asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fetalmlops.domain.imaging.colour import find_colour, without_colour
+from fetalmlops.domain.imaging.harmonise import harmonise
+from fetalmlops.domain.imaging.overlays import fill, find_overlays
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fetalmlops.domain.imaging.colour import ColourFlow
+    from fetalmlops.domain.imaging.harmonise import Harmonisation
+    from fetalmlops.domain.imaging.overlays import OverlayRemoval
+
+__all__ = ["Cleaned", "Cleaner"]
+
+
+class Cleaned(NamedTuple):
+    """One cleaned frame.
+
+    Parameters
+    ----------
+    grey
+        Grey levels, ``uint8`` of [rows, columns].
+    overlay_share, colour_share
+        Shares of the sector, 0 to 1, that were filled as graphics and that show flow.
+    """
+
+    grey: NDArray[np.uint8]
+    overlay_share: float = 0.0
+    colour_share: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cleaner:
+    """The steps of one instance; a step that is None is left out.
+
+    Parameters
+    ----------
+    mask
+        The sector, [rows, columns] of the crop; beside it everything becomes black. None for all of it, untouched.
+    colour, overlays, harmonisation
+        The steps, in the order in which they run.
+    scanner
+        Which scanner's levels to assume where `harmonisation` knows them.
+    """
+
+    mask: NDArray[np.bool_] | None
+    colour: ColourFlow | None = None
+    overlays: OverlayRemoval | None = None
+    harmonisation: Harmonisation | None = None
+    scanner: str = ""
+
+    def clean(self, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) -> Cleaned:
+        """Return one cropped frame cleaned.
+
+        Parameters
+        ----------
+        grey
+            Its grey levels, ``uint8`` of [rows, columns].
+        rgb
+            The same in colour, [rows, columns, 3], where it has any.
+        """
+        mask = np.ones(grey.shape, np.bool_) if self.mask is None else self.mask
+        area = max(1, int(np.count_nonzero(mask)))
+        flow = graphics = np.zeros(grey.shape, np.bool_)
+        if self.colour and rgb is not None:
+            flow, graphics = find_colour(rgb, self.colour)
+            flow = flow & mask
+            if np.count_nonzero(flow) >= self.colour.least_share * area:
+                grey = without_colour(grey, rgb, flow)
+        overlay_share = 0.0
+        if self.overlays:
+            drawn = (find_overlays(grey, self.overlays) | graphics) & mask
+            grey = fill(grey, drawn, self.overlays)
+            overlay_share = np.count_nonzero(drawn) / area
+        if self.mask is not None:
+            grey = np.where(mask, grey, 0).astype(np.uint8)
+        if self.harmonisation:
+            grey = harmonise(grey, mask, self.harmonisation, self.scanner)
+        return Cleaned(grey, overlay_share, np.count_nonzero(flow) / area)
