@@ -1,4 +1,4 @@
-"""The steps between cropping and shrinking: colour, graphics and grey levels of one frame, where a pipeline asks for them."""
+"""The steps between cropping and shrinking, where a pipeline asks for them: sector mask, colour and graphics."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fetalmlops.domain.imaging.colour import find_colour, without_colour
-from fetalmlops.domain.imaging.harmonise import harmonise
 from fetalmlops.domain.imaging.overlays import fill, find_overlays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fetalmlops.domain.imaging.colour import ColourFlow
-    from fetalmlops.domain.imaging.harmonise import Harmonisation
     from fetalmlops.domain.imaging.overlays import OverlayRemoval
 
 __all__ = ["Cleaned", "Cleaner"]
@@ -45,17 +43,13 @@ class Cleaner:
     ----------
     mask
         The sector, [rows, columns] of the crop; beside it everything becomes black. None for all of it, untouched.
-    colour, overlays, harmonisation
+    colour, overlays
         The steps, in the order in which they run.
-    scanner
-        Which scanner's levels to assume where `harmonisation` knows them.
     """
 
     mask: NDArray[np.bool_] | None
     colour: ColourFlow | None = None
     overlays: OverlayRemoval | None = None
-    harmonisation: Harmonisation | None = None
-    scanner: str = ""
 
     def clean(self, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) -> Cleaned:
         """Return one cropped frame cleaned.
@@ -82,6 +76,4 @@ class Cleaner:
             overlay_share = np.count_nonzero(drawn) / area
         if self.mask is not None:
             grey = np.where(mask, grey, 0).astype(np.uint8)
-        if self.harmonisation:
-            grey = harmonise(grey, mask, self.harmonisation, self.scanner)
         return Cleaned(grey, overlay_share, np.count_nonzero(flow) / area)

@@ -16,6 +16,7 @@ from fetalmlops.domain.imaging.cleaning import Cleaner
 from fetalmlops.domain.imaging.colour import Mode
 from fetalmlops.domain.imaging.frames import MAX_FRAMES, MAX_SIDE
 from fetalmlops.domain.imaging.geometry import Box, Geometry, Spacing, find_content
+from fetalmlops.domain.imaging.harmonise import harmonise
 from fetalmlops.domain.imaging.quality import measure_quality
 from fetalmlops.domain.imaging.resize import fitted, shrink
 from fetalmlops.domain.imaging.sampling import Spread, sample
@@ -99,9 +100,9 @@ class Pipeline:
     """The normalisation and its parameters; the same for serving and for training, and independent of any model.
 
     Frames are sampled evenly, cropped to the sector and shrunk. The sector is the 2-D tissue region of the dataset, else the
-    area that is not black in the first, middle and last sampled frame. Overlay planes are never drawn. Between cropping and
-    shrinking run the steps that are asked for, in the order of their parameters; by default there are none, and marks that
-    the scanner has burned into the sector, such as calipers, stay as they are.
+    area that is not black in the first, middle and last sampled frame. Overlay planes are never drawn. The steps that are
+    asked for run in the order of their parameters, all but the last between cropping and shrinking; by default there are
+    none, and marks that the scanner has burned into the sector, such as calipers, stay as they are.
 
     Parameters
     ----------
@@ -179,8 +180,9 @@ class Pipeline:
         cropped = [box.crop(frame) for frame in searched.values()]
         sector = find_sector(reduce(cv2.max, cropped), self.mask) if self.mask else None
         mask = sector.mask if sector else None
-        cleaner = self._cleaner(mask, scanner)
+        cleaner = Cleaner(mask=mask, colour=self.colour, overlays=self.overlays) if self._cleans else None
         size = fitted(box.bottom - box.top, box.right - box.left, self.max_side)
+        within = sector.scaled(*size).mask if sector else np.ones(size, np.bool_)
         frames = np.empty((len(numbers), *size), np.uint8)
         shares = np.zeros((len(numbers), 2))
         for index, number in enumerate(numbers):
@@ -188,7 +190,9 @@ class Pipeline:
             if cleaner:
                 rgb = image.colour(number) if self.colour else None
                 grey, *shares[index] = cleaner.clean(grey, None if rgb is None else box.crop(rgb))
-            frames[index] = shrink(grey, *size)
+            frame = shrink(grey, *size)
+            # Last, because shrinking narrows the distribution of a large screen more than that of a small one.
+            frames[index] = harmonise(frame, within, self.harmonisation, scanner) if self.harmonisation else frame
         rows, columns = image.shape
         area = box.area if mask is None else int(np.count_nonzero(mask))
         overlay_share, colour_share = np.median(shares, axis=0).tolist()
@@ -202,7 +206,7 @@ class Pipeline:
                 sector_share=area / (rows * columns),
                 overlay_share=overlay_share,
                 colour_share=colour_share,
-                within=None if sector is None else sector.scaled(*size).mask,
+                within=within if sector else None,
             ),
             sector=sector,
             mode=self._mode(colour_share),
@@ -234,12 +238,9 @@ class Pipeline:
         grey = pixels if rgb is None else np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         return self.run(Screen(grey, rgb, Geometry(sector, spacing)))
 
-    def _cleaner(self, mask: NDArray[np.bool_] | None, scanner: str) -> Cleaner | None:
-        if not (self.mask or self.colour or self.overlays or self.harmonisation):
-            return None
-        return Cleaner(
-            mask=mask, colour=self.colour, overlays=self.overlays, harmonisation=self.harmonisation, scanner=scanner
-        )
+    @property
+    def _cleans(self) -> bool:
+        return any((self.mask, self.colour, self.overlays))
 
     def _mode(self, colour_share: float) -> Mode | None:
         if self.colour is None:
