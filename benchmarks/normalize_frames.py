@@ -48,12 +48,14 @@ def speckle() -> NDArray[np.uint8]:
 
 
 def part10(pixels: bytes | list[bytes], samples: int, syntax: str, photometric: str) -> bytes:
-    """Return a single frame as a file."""
+    """Return native pixels of a frame, or encoded frames, as a file."""
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = UltrasoundImageStorage, "1.2.3"
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = ROWS, COLUMNS, samples
     dataset.PhotometricInterpretation, dataset.PlanarConfiguration = photometric, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    if not isinstance(pixels, bytes) and len(pixels) > 1:
+        dataset.NumberOfFrames = len(pixels)
     dataset.PixelData = pixels if isinstance(pixels, bytes) else encapsulate(pixels)
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", not isinstance(pixels, bytes)
     dataset.file_meta = FileMetaDataset()

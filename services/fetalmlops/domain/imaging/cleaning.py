@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import cv2
 import numpy as np
 
 from fetalmlops.domain.imaging.colour import find_colour, without_colour
@@ -63,17 +64,20 @@ class Cleaner:
         """
         mask = np.ones(grey.shape, np.bool_) if self.mask is None else self.mask
         area = max(1, int(np.count_nonzero(mask)))
-        flow = graphics = np.zeros(grey.shape, np.bool_)
+        graphics: NDArray[np.bool_] | None = None
+        overlay_share = colour_share = 0.0
         if self.colour and rgb is not None:
             flow, graphics = find_colour(rgb, self.colour)
-            flow = flow & mask
-            if np.count_nonzero(flow) >= self.colour.least_share * area:
+            flow &= mask
+            colour_share = np.count_nonzero(flow) / area
+            if colour_share >= self.colour.least_share:
                 grey = without_colour(grey, rgb, flow)
-        overlay_share = 0.0
         if self.overlays:
-            drawn = (find_overlays(grey, self.overlays) | graphics) & mask
+            drawn = find_overlays(grey, self.overlays) & mask
+            if graphics is not None:
+                drawn |= graphics & mask
             grey = fill(grey, drawn, self.overlays)
             overlay_share = np.count_nonzero(drawn) / area
         if self.mask is not None:
-            grey = np.where(mask, grey, 0).astype(np.uint8)
-        return Cleaned(grey, overlay_share, np.count_nonzero(flow) / area)
+            grey = np.asarray(cv2.bitwise_and(grey, grey, mask=mask.view(np.uint8)))
+        return Cleaned(grey, overlay_share, colour_share)

@@ -14,7 +14,7 @@ from fetalmlops.domain.errors import SettingsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ColourFlow", "Mode", "find_colour", "without_colour"]
+__all__ = ["ColourFlow", "Mode", "find_colour", "is_coloured", "without_colour"]
 
 _WHITE = 255
 
@@ -69,13 +69,15 @@ def find_colour(rgb: NDArray[np.uint8], rule: ColourFlow) -> tuple[NDArray[np.bo
     >>> int(flow.sum()), int(graphics.sum())
     (400, 25)
     """
-    red, green, blue = cv2.split(rgb)
-    strongest = cv2.max(cv2.max(red, green), blue)
-    chroma = cv2.subtract(strongest, cv2.min(cv2.min(red, green), blue))
-    coloured = (chroma >= rule.chroma).astype(np.uint8)
+    coloured = (_chroma(rgb) >= rule.chroma).astype(np.uint8)
     square = np.ones((rule.opening, rule.opening), np.uint8)
     flow = cv2.morphologyEx(coloured, cv2.MORPH_OPEN, square).astype(np.bool_)
     return flow, coloured.astype(np.bool_) & ~flow
+
+
+def is_coloured(rgb: NDArray[np.uint8], rule: ColourFlow) -> bool:
+    """Return whether any pixel of a frame, ``uint8`` of [rows, columns, 3], is coloured."""
+    return int(_chroma(rgb).max()) >= rule.chroma
 
 
 def without_colour(grey: NDArray[np.uint8], rgb: NDArray[np.uint8], flow: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -92,3 +94,9 @@ def without_colour(grey: NDArray[np.uint8], rgb: NDArray[np.uint8], flow: NDArra
     """
     red, green, blue = cv2.split(rgb)
     return np.where(flow, cv2.min(cv2.min(red, green), blue), grey).astype(np.uint8)
+
+
+def _chroma(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    red, green, blue = cv2.split(rgb)
+    strongest = cv2.max(cv2.max(red, green), blue)
+    return np.asarray(cv2.subtract(strongest, cv2.min(cv2.min(red, green), blue)))

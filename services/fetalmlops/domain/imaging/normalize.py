@@ -13,7 +13,7 @@ import numpy as np
 
 from fetalmlops.domain.errors import ContractError, SettingsError
 from fetalmlops.domain.imaging.cleaning import Cleaner
-from fetalmlops.domain.imaging.colour import Mode
+from fetalmlops.domain.imaging.colour import Mode, is_coloured
 from fetalmlops.domain.imaging.frames import MAX_FRAMES, MAX_SIDE
 from fetalmlops.domain.imaging.geometry import Box, Geometry, Spacing, find_content
 from fetalmlops.domain.imaging.harmonise import harmonise
@@ -182,13 +182,14 @@ class Pipeline:
         mask = sector.mask if sector else None
         cleaner = Cleaner(mask=mask, colour=self.colour, overlays=self.overlays) if self._cleans else None
         size = fitted(box.bottom - box.top, box.right - box.left, self.max_side)
+        coloured = self._is_coloured(image, numbers, box)
         within = sector.scaled(*size).mask if sector else np.ones(size, np.bool_)
         frames = np.empty((len(numbers), *size), np.uint8)
         shares = np.zeros((len(numbers), 2))
         for index, number in enumerate(numbers):
             grey = box.crop(searched.pop(number) if number in searched else image.grey(number))
             if cleaner:
-                rgb = image.colour(number) if self.colour else None
+                rgb = image.colour(number) if coloured else None
                 grey, *shares[index] = cleaner.clean(grey, None if rgb is None else box.crop(rgb))
             frame = shrink(grey, *size)
             # Last, because shrinking narrows the distribution of a large screen more than that of a small one.
@@ -237,6 +238,13 @@ class Pipeline:
         rgb = None if pixels.ndim == 2 else pixels
         grey = pixels if rgb is None else np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         return self.run(Screen(grey, rgb, Geometry(sector, spacing)))
+
+    def _is_coloured(self, image: GreyFrames, numbers: tuple[int, ...], box: Box) -> bool:
+        """Return whether frames must be decoded in colour: what is coloured in a cine is so in one of three frames."""
+        if self.colour is None:
+            return False
+        probes = (image.colour(number) for number in sorted(_probes(numbers)))
+        return any(is_coloured(box.crop(rgb), self.colour) for rgb in probes if rgb is not None)
 
     @property
     def _cleans(self) -> bool:

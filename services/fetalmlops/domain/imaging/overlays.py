@@ -74,7 +74,9 @@ def find_overlays(grey: NDArray[np.uint8], rule: OverlayRemoval) -> NDArray[np.b
     """
     square = np.ones((rule.width, rule.width), np.uint8)
     height = cv2.subtract(grey, cv2.morphologyEx(grey, cv2.MORPH_OPEN, square))
-    core = (height >= _least_height(grey, height, rule)) & (grey >= rule.brightest) & (_ridge(grey) >= rule.rim)
+    core = (height >= rule.core) & (grey >= rule.brightest)
+    if core.any():  # what follows costs far more, and most frames have no candidate
+        core &= (height >= _least_height(grey, height, rule)) & (_ridge(grey) >= rule.rim)
     if not core.any():
         return np.asarray(core, np.bool_)
     near = cv2.dilate(core.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.bool_)
