@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from fetalmlops.domain.imaging.geometry import Box
-from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.imaging.pipelines import PLAIN, find_pipeline
 from fetalmlops.domain.simulation.rendering import Burned
 from fetalmlops.domain.simulation.rendering import render as render_screen
 from fetalmlops.domain.simulation.scanners import SCANNERS, find_scanner
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TEST_SCANNERS", "TRAINING_SCANNERS", "VALIDATION_SCANNERS", "render"]
 
 _CALIPERS = 0.3
-_PIPELINE = Pipeline()
+_PIPELINE = find_pipeline(PLAIN)
 _NAMES = tuple(scanner.name for scanner in SCANNERS)
 
 TRAINING_SCANNERS = _NAMES[:4]

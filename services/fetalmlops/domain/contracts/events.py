@@ -159,7 +159,8 @@ class Quality(Struct, frozen=True, kw_only=True):
 
     All are between 0 and 1: ``brightness`` and ``contrast`` are mean and standard deviation of the grey levels within the
     sector, ``sharpness`` is the mean gradient magnitude, ``saturation`` the share of pixels at 255, ``sector_share`` the
-    share of the frame that the sector covers, ``overlay_share`` the share that was removed as overlay.
+    share of the frame that the sector covers, ``overlay_share`` the share that was removed as overlay, ``colour_share`` the
+    share of the sector that shows colour flow, ``blank_share`` the share of the frames that are blank or nearly so.
     """
 
     brightness: Probability
@@ -168,6 +169,8 @@ class Quality(Struct, frozen=True, kw_only=True):
     saturation: Probability
     sector_share: Probability
     overlay_share: Probability = 0.0
+    colour_share: Probability = 0.0
+    blank_share: Probability = 0.0
 
 
 class FramesRef(Struct, frozen=True, kw_only=True):

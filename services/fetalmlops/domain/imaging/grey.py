@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fetalmlops.domain.imaging.codecs import Decoded
 
-__all__ = ["Palette", "read_palette", "to_grey"]
+__all__ = ["Palette", "read_palette", "to_grey", "to_rgb"]
 
 _BYTE = 8
 _WHITE = 255
@@ -111,6 +111,23 @@ def to_grey(frame: Decoded, palette: Palette | None = None) -> NDArray[np.uint8]
     if frame.bits != _BYTE:
         pixels = cv2.convertScaleAbs(pixels, alpha=_WHITE / ((1 << frame.bits) - 1))
     return np.asarray(cv2.bitwise_not(pixels) if frame.photometric is Photometric.MONOCHROME1 else pixels)
+
+
+def to_rgb(frame: Decoded) -> NDArray[np.uint8]:
+    """Return the colours of a decoded frame of three samples, RGB ``uint8`` of [rows, columns, 3].
+
+    Examples
+    --------
+    >>> from fetalmlops.domain.imaging.codecs import Decoded
+    >>> to_rgb(Decoded(np.array([[[76, 85, 255]]], np.uint8), Photometric.YBR_FULL, 8)).tolist()
+    [[[254, 0, 0]]]
+    """
+    pixels = frame.pixels
+    if frame.bits != _BYTE:
+        pixels = cv2.convertScaleAbs(pixels, alpha=_WHITE / ((1 << frame.bits) - 1))
+    if frame.photometric is Photometric.YBR_FULL:
+        pixels = cv2.cvtColor(np.ascontiguousarray(pixels[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB)
+    return np.asarray(pixels)
 
 
 def _looked_up(pixels: NDArray[Any], palette: Palette | None) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from pydicom.tag import Tag
 from fetalmlops.domain.imaging.codecs import decode, decode_luminance
 from fetalmlops.domain.imaging.faults import Fault, guarded, refuse
 from fetalmlops.domain.imaging.geometry import Geometry, read_geometry
-from fetalmlops.domain.imaging.grey import Palette, read_palette, to_grey
+from fetalmlops.domain.imaging.grey import Palette, read_palette, to_grey, to_rgb
 from fetalmlops.domain.imaging.layout import Photometric, read_layout
 from fetalmlops.domain.imaging.source import ENCAPSULATED, NATIVE, FrameSource, PixelData
 
@@ -103,6 +103,16 @@ class Image:
         if luminance is not None:
             return luminance
         return to_grey(decode(data, source.transfer_syntax_uid, source.layout), self.palette)
+
+    def colour(self, number: int) -> NDArray[np.uint8] | None:
+        """Decode one frame in colour, RGB of [rows, columns, 3]; None where its frames are grey or of a tinted palette.
+
+        Raises as `grey`.
+        """
+        source = self.source
+        if source.layout.samples == 1:
+            return None
+        return to_rgb(decode(source.read(number), source.transfer_syntax_uid, source.layout))
 
 
 def open_image(file: BinaryIO) -> Image:

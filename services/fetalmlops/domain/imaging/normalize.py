@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -12,19 +12,31 @@ import msgspec
 import numpy as np
 
 from fetalmlops.domain.errors import ContractError, SettingsError
+from fetalmlops.domain.imaging.cleaning import Cleaner
+from fetalmlops.domain.imaging.colour import Mode, is_coloured
 from fetalmlops.domain.imaging.frames import MAX_FRAMES, MAX_SIDE
 from fetalmlops.domain.imaging.geometry import Box, Geometry, Spacing, find_content
+from fetalmlops.domain.imaging.harmonise import harmonise
 from fetalmlops.domain.imaging.quality import measure_quality
 from fetalmlops.domain.imaging.resize import fitted, shrink
+from fetalmlops.domain.imaging.sampling import Spread, sample
+from fetalmlops.domain.imaging.screens import Screen
+from fetalmlops.domain.imaging.sector import find_sector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fetalmlops.domain.contracts.events import Quality
+    from fetalmlops.domain.imaging.colour import ColourFlow
+    from fetalmlops.domain.imaging.harmonise import Harmonisation
+    from fetalmlops.domain.imaging.overlays import OverlayRemoval
+    from fetalmlops.domain.imaging.sector import Sector, SectorSearch
 
 __all__ = ["CODE_VERSION", "GreyFrames", "NormalizedFrames", "Pipeline"]
 
 _WHITE = 255
+
+_ADDED = {"spread": "ends", "mask": None, "colour": None, "overlays": None, "harmonisation": None}
 
 CODE_VERSION = 1
 """Raised with every change of this package that changes the frames it makes from the same input and parameters."""
@@ -48,6 +60,9 @@ class GreyFrames(Protocol):
     def grey(self, number: int) -> NDArray[np.uint8]:
         """Return the grey levels of a frame, [rows, columns]; frames are numbered from 1."""
 
+    def colour(self, number: int) -> NDArray[np.uint8] | None:
+        """Return a frame in colour, ``uint8`` RGB of [rows, columns, 3]; None where frames are grey."""
+
 
 @dataclass(frozen=True, eq=False)
 class NormalizedFrames:
@@ -65,6 +80,10 @@ class NormalizedFrames:
         Size of a pixel of these frames, [row, column] in mm, None if unknown.
     quality
         Quality figures.
+    sector
+        Shape of the sector within the crop, in stored pixels; None where the pipeline does not search it.
+    mode
+        Whether the frames are colour Doppler; None where the pipeline does not tell.
     """
 
     frames: NDArray[np.uint8]
@@ -72,6 +91,8 @@ class NormalizedFrames:
     total_frames: int
     spacing: Spacing | None
     quality: Quality
+    sector: Sector | None = None
+    mode: Mode | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +100,9 @@ class Pipeline:
     """The normalisation and its parameters; the same for serving and for training, and independent of any model.
 
     Frames are sampled evenly, cropped to the sector and shrunk. The sector is the 2-D tissue region of the dataset, else the
-    area that is not black in the first, middle and last sampled frame. Overlay planes are never drawn. Marks that the scanner
-    has burned into the sector, such as calipers, stay as they are: where a later version removes them, it does so between
-    cropping and shrinking and reports their share as ``overlay_share``.
+    area that is not black in the first, middle and last sampled frame. Overlay planes are never drawn. The steps that are
+    asked for run in the order of their parameters, all but the last between cropping and shrinking; by default there are
+    none, and marks that the scanner has burned into the sector, such as calipers, stay as they are.
 
     Parameters
     ----------
@@ -91,6 +112,16 @@ class Pipeline:
         Longest side of a frame in pixels, 1 to 512; smaller frames are not enlarged.
     black_level
         Highest grey level, 0 to 254, that counts as black where the sector is searched for.
+    spread
+        How sampled frames lie in a longer cine.
+    mask
+        Search the sector's shape and make everything beside it black.
+    colour
+        Find colour Doppler and take grey levels beneath it.
+    overlays
+        Find graphics and fill them.
+    harmonisation
+        Bring the sector's grey levels to one distribution.
 
     Raises
     ------
@@ -107,6 +138,11 @@ class Pipeline:
     max_frames: int = 64
     max_side: int = 512
     black_level: int = 8
+    spread: Spread = Spread.ENDS
+    mask: SectorSearch | None = None
+    colour: ColourFlow | None = None
+    overlays: OverlayRemoval | None = None
+    harmonisation: Harmonisation | None = None
 
     def __post_init__(self) -> None:
         sizes = 1 <= self.max_frames <= MAX_FRAMES and 1 <= self.max_side <= MAX_SIDE
@@ -117,31 +153,64 @@ class Pipeline:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the parameters and `CODE_VERSION`: equal when, and only when, equal input gives equal frames."""
-        canonical = msgspec.json.encode({"code": CODE_VERSION, **asdict(self)}, order="deterministic")
+        # Steps that are not asked for are left out, so that adding one changes the digest of no pipeline without it.
+        asked = {name: value for name, value in asdict(self).items() if name not in _ADDED or value != _ADDED[name]}
+        canonical = msgspec.json.encode({"code": CODE_VERSION, **asked}, order="deterministic")
         return hashlib.sha256(canonical).hexdigest()
 
-    def run(self, image: GreyFrames) -> NormalizedFrames:
+    def run(self, image: GreyFrames, *, scanner: str = "") -> NormalizedFrames:
         """Normalise the frames of an instance, one at a time.
+
+        Parameters
+        ----------
+        image
+            The frames.
+        scanner
+            Which scanner made them, for a harmonisation that knows it; empty if unknown.
 
         Raises
         ------
         PermanentError
             If a frame cannot be decoded.
         """
-        numbers = _sample(image.total_frames, self.max_frames)
-        sector, searched = self._find_sector(image, numbers)
-        size = fitted(sector.bottom - sector.top, sector.right - sector.left, self.max_side)
+        numbers = sample(image.total_frames, self.max_frames, self.spread)
+        box, searched = self._find_sector(image, numbers)
+        if self.mask and not searched:
+            searched = {number: image.grey(number) for number in _probes(numbers)}
+        cropped = [box.crop(frame) for frame in searched.values()]
+        sector = find_sector(reduce(cv2.max, cropped), self.mask) if self.mask else None
+        mask = sector.mask if sector else None
+        cleaner = Cleaner(mask=mask, colour=self.colour, overlays=self.overlays) if self._cleans else None
+        size = fitted(box.bottom - box.top, box.right - box.left, self.max_side)
+        coloured = self._is_coloured(image, numbers, box)
+        within = sector.scaled(*size).mask if sector else np.ones(size, np.bool_)
         frames = np.empty((len(numbers), *size), np.uint8)
+        shares = np.zeros((len(numbers), 2))
         for index, number in enumerate(numbers):
-            grey = searched.pop(number) if number in searched else image.grey(number)
-            frames[index] = shrink(sector.crop(grey), *size)
+            grey = box.crop(searched.pop(number) if number in searched else image.grey(number))
+            if cleaner:
+                rgb = image.colour(number) if coloured else None
+                grey, *shares[index] = cleaner.clean(grey, None if rgb is None else box.crop(rgb))
+            frame = shrink(grey, *size)
+            # Last, because shrinking narrows the distribution of a large screen more than that of a small one.
+            frames[index] = harmonise(frame, within, self.harmonisation, scanner) if self.harmonisation else frame
         rows, columns = image.shape
+        area = box.area if mask is None else int(np.count_nonzero(mask))
+        overlay_share, colour_share = np.median(shares, axis=0).tolist()
         return NormalizedFrames(
             frames=frames,
             frame_numbers=numbers,
             total_frames=image.total_frames,
-            spacing=_scale(image.geometry.spacing, sector, size),
-            quality=measure_quality(frames, sector_share=sector.area / (rows * columns)),
+            spacing=_scale(image.geometry.spacing, box, size),
+            quality=measure_quality(
+                frames,
+                sector_share=area / (rows * columns),
+                overlay_share=overlay_share,
+                colour_share=colour_share,
+                within=within if sector else None,
+            ),
+            sector=sector,
+            mode=self._mode(colour_share),
         )
 
     def run_array(
@@ -166,39 +235,37 @@ class Pipeline:
         if pixels.dtype != np.uint8 or pixels.size == 0 or pixels.shape[2:] not in ((), (3,)) or pixels.ndim < 2:
             msg = f"Expected uint8 of [rows, columns] or [rows, columns, 3], got {pixels.dtype} of {pixels.ndim} dimensions"
             raise ContractError(msg)
-        grey = pixels if pixels.ndim == 2 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
-        return self.run(_OneFrame(grey, Geometry(sector, spacing)))
+        rgb = None if pixels.ndim == 2 else pixels
+        grey = pixels if rgb is None else np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+        return self.run(Screen(grey, rgb, Geometry(sector, spacing)))
+
+    def _is_coloured(self, image: GreyFrames, numbers: tuple[int, ...], box: Box) -> bool:
+        """Return whether frames must be decoded in colour: what is coloured in a cine is so in one of three frames."""
+        if self.colour is None:
+            return False
+        probes = (image.colour(number) for number in sorted(_probes(numbers)))
+        return any(is_coloured(box.crop(rgb), self.colour) for rgb in probes if rgb is not None)
+
+    @property
+    def _cleans(self) -> bool:
+        return any((self.mask, self.colour, self.overlays))
+
+    def _mode(self, colour_share: float) -> Mode | None:
+        if self.colour is None:
+            return None
+        return Mode.COLOUR if colour_share >= self.colour.least_share else Mode.B_MODE
 
     def _find_sector(self, image: GreyFrames, numbers: tuple[int, ...]) -> tuple[Box, dict[int, NDArray[np.uint8]]]:
         """Return the sector, and the frames that were decoded to find it."""
         if image.geometry.sector:
             return image.geometry.sector, {}
-        searched = {number: image.grey(number) for number in {numbers[0], numbers[len(numbers) // 2], numbers[-1]}}
+        searched = {number: image.grey(number) for number in _probes(numbers)}
         return find_content(list(searched.values()), self.black_level), searched
 
 
-@dataclass(frozen=True, eq=False)
-class _OneFrame:
-    """One grey frame as `GreyFrames`."""
-
-    pixels: NDArray[np.uint8]
-    geometry: Geometry
-    total_frames: int = 1
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[0], self.pixels.shape[1]
-
-    def grey(self, number: int) -> NDArray[np.uint8]:
-        del number
-        return self.pixels
-
-
-def _sample(total: int, most: int) -> tuple[int, ...]:
-    """Return at most `most` frame numbers out of 1 to `total`, evenly spread, the first and the last among them."""
-    if total <= most:
-        return tuple(range(1, total + 1))
-    return tuple(1 + round(index * (total - 1) / max(1, most - 1)) for index in range(most))
+def _probes(numbers: tuple[int, ...]) -> set[int]:
+    """Return the frames in which the sector is searched for."""
+    return {numbers[0], numbers[len(numbers) // 2], numbers[-1]}
 
 
 def _scale(spacing: Spacing | None, sector: Box, size: tuple[int, int]) -> Spacing | None:

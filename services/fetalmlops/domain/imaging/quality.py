@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["measure_quality"]
 
 _WHITE = 255
+_BLANK_CONTRAST, _BLANK_BRIGHTNESS = 0.012, 0.008  # three and two grey levels
 
 
-def measure_quality(frames: NDArray[np.uint8], *, sector_share: float, overlay_share: float = 0.0) -> Quality:
+def measure_quality(
+    frames: NDArray[np.uint8],
+    *,
+    sector_share: float,
+    overlay_share: float = 0.0,
+    colour_share: float = 0.0,
+    within: NDArray[np.bool_] | None = None,
+) -> Quality:
     """Return the figures of some frames, medians over the frames.
 
     Parameters
@@ -27,7 +35,11 @@ def measure_quality(frames: NDArray[np.uint8], *, sector_share: float, overlay_s
     sector_share
         Share of the stored frame that the sector covers, 0 to 1.
     overlay_share
-        Share of it that was removed as overlay, 0 to 1.
+        Share of the sector that was removed as overlay, 0 to 1.
+    colour_share
+        Share of the sector that shows colour flow, 0 to 1.
+    within
+        The sector, [rows, columns]: brightness, contrast and saturation are taken within it; None for all.
 
     Examples
     --------
@@ -35,8 +47,10 @@ def measure_quality(frames: NDArray[np.uint8], *, sector_share: float, overlay_s
     >>> quality.brightness, quality.contrast, quality.sharpness, quality.saturation
     (0.2, 0.0, 0.0, 0.0)
     """
-    figures = np.array([_measure(frame) for frame in frames])
+    mask = None if within is None or not within.any() else within.astype(np.uint8)
+    figures = np.array([_measure(frame, mask) for frame in frames])
     brightness, contrast, sharpness, saturation = (_share(value) for value in np.median(figures, axis=0))
+    blank = float(np.mean((figures[:, 1] < _BLANK_CONTRAST) | (figures[:, 0] < _BLANK_BRIGHTNESS)))
     return Quality(
         brightness=brightness,
         contrast=contrast,
@@ -44,12 +58,15 @@ def measure_quality(frames: NDArray[np.uint8], *, sector_share: float, overlay_s
         saturation=saturation,
         sector_share=_share(sector_share),
         overlay_share=_share(overlay_share),
+        colour_share=_share(colour_share),
+        blank_share=_share(blank),
     )
 
 
-def _measure(frame: NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    mean, deviation = cv2.meanStdDev(frame)
-    saturated = np.count_nonzero(frame == _WHITE) / frame.size
+def _measure(frame: NDArray[np.uint8], mask: NDArray[np.uint8] | None) -> tuple[float, float, float, float]:
+    mean, deviation = cv2.meanStdDev(frame, mask=mask)
+    white = frame == _WHITE
+    saturated = float(np.mean(white if mask is None else white[mask > 0]))
     return mean.item() / _WHITE, deviation.item() / _WHITE, _gradient(frame) / _WHITE, saturated
 
 

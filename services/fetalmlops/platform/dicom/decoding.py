@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import gdcm
@@ -15,7 +16,7 @@ import pydicom.config
 
 from fetalmlops.domain.imaging.frames import NormalizedObject, write_frames
 from fetalmlops.domain.imaging.image import open_image
-from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.imaging.pipelines import PLAIN, find_pipeline
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -43,7 +44,9 @@ def configure() -> None:
         silence()
 
 
-def normalize_part10(source: bytes | str, parameters: dict[str, int] | None = None) -> NormalizedObject:
+def normalize_part10(
+    source: bytes | str, parameters: dict[str, int] | None = None, name: str = PLAIN
+) -> NormalizedObject:
     """Normalise a clean Part 10 file; runs in a decoding child.
 
     Parameters
@@ -51,14 +54,16 @@ def normalize_part10(source: bytes | str, parameters: dict[str, int] | None = No
     source
         Its bytes, or the path of a file, which is never read whole.
     parameters
-        Parameters of the `Pipeline`, None for its defaults.
+        Sizes and levels of the `Pipeline` that differ from those of the named one, None for none.
+    name
+        Name of the pipeline.
 
     Raises
     ------
     PermanentError
         If its pixels cannot be used; the reasons are those of `fetalmlops.domain.imaging.faults.Fault`.
     """
-    pipeline = Pipeline(**(parameters or {}))
+    pipeline = replace(find_pipeline(name), **cast("dict[str, Any]", parameters or {}))
     with _opened(source) as file:
         normalized = pipeline.run(open_image(file))
     _, rows, columns = normalized.frames.shape

@@ -11,10 +11,15 @@ import pytest
 from fetalmlops.domain.contracts.events import Quality
 from fetalmlops.domain.errors import ContractError, SettingsError
 from fetalmlops.domain.imaging import normalize
+from fetalmlops.domain.imaging.colour import ColourFlow
 from fetalmlops.domain.imaging.geometry import Box, Geometry
+from fetalmlops.domain.imaging.harmonise import Harmonisation
 from fetalmlops.domain.imaging.image import open_image
 from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.imaging.overlays import OverlayRemoval
 from fetalmlops.domain.imaging.resize import fitted, shrink
+from fetalmlops.domain.imaging.sampling import Spread
+from fetalmlops.domain.imaging.sector import SectorSearch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +115,11 @@ def test_an_array_of_another_type_or_shape_is_refused(pixels: NDArray[Any]) -> N
 
 def test_the_digest_names_every_parameter_and_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = Pipeline()
-    others = [replace(pipeline, **{field.name: getattr(pipeline, field.name) - 1}) for field in fields(Pipeline)]
+    changed = {name: getattr(pipeline, name) - 1 for name in ("max_frames", "max_side", "black_level")}
+    changed |= {"spread": Spread.CENTRES, "mask": SectorSearch(), "colour": ColourFlow()}
+    changed |= {"overlays": OverlayRemoval(), "harmonisation": Harmonisation()}
+    assert changed.keys() == {field.name for field in fields(Pipeline)}
+    others = [replace(pipeline, **{name: value}) for name, value in changed.items()]
     digests = {each.digest for each in (pipeline, *others)}
     assert len(digests) == 1 + len(fields(Pipeline))
     assert Pipeline().digest == pipeline.digest
