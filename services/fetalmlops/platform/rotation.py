@@ -91,12 +91,8 @@ async def rotate(settings: Settings, valkey: Redis, progress: Callable[[int, int
     TransientError
         If Valkey is away.
     """
-    ring = load_vault_keys(settings)
-    await ValkeyVault(valkey, ring, settings.project).verify()
+    ring, active, unfinished = await _verified(settings, valkey)
     name = ring_name(settings.project)
-    with valkey_errors():
-        found: Any = await valkey.hmget(name, "active", "rotating")
-    active, unfinished = [(value or b"").decode() for value in found]
     if ring.active == active and not unfinished:
         ring = with_new_vault_key(ring)
         replace_secret(vault_key_file(settings), dump_vault_keys(ring))
@@ -165,12 +161,8 @@ async def retire(settings: Settings, valkey: Redis) -> list[str]:
     TransientError
         If Valkey is away.
     """
-    ring = load_vault_keys(settings)
-    await ValkeyVault(valkey, ring, settings.project).verify()
+    ring, active, unfinished = await _verified(settings, valkey)
     name = ring_name(settings.project)
-    with valkey_errors():
-        found: Any = await valkey.hmget(name, "active", "rotating")
-    active, unfinished = [(value or b"").decode() for value in found]
     if unfinished or active != ring.active:
         msg = "Expected a finished rotation before keys are retired, got one that is not; run `fetalmlops keys rotate`"
         raise SettingsError(msg)
@@ -186,6 +178,16 @@ async def retire(settings: Settings, valkey: Redis) -> list[str]:
         )
         replace_secret(vault_key_file(settings), dump_vault_keys(kept))
     return old
+
+
+async def _verified(settings: Settings, valkey: Redis) -> tuple[VaultKeys, str, str]:
+    """Return our ring, which is the vault's, with the key that the vault names, and that of a rotation that is not finished."""
+    ring = load_vault_keys(settings)
+    await ValkeyVault(valkey, ring, settings.project).verify()
+    with valkey_errors():
+        found: Any = await valkey.hmget(ring_name(settings.project), "active", "rotating")
+    active, unfinished = [(value or b"").decode() for value in found]
+    return ring, active, unfinished
 
 
 def _stale(cipher: RecordCipher, records: dict[str, bytes]) -> dict[str, bytes]:

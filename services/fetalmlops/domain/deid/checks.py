@@ -163,7 +163,7 @@ def _part(vr: str, check: Moments | Age | Phrase | Vocabulary, part: str, contex
         return part if _AGE.fullmatch(part) and not (part[3] == "Y" and int(part[:3]) > _OLDEST) else None
     if isinstance(check, Phrase):
         return part if _PHRASE.fullmatch(part) and not _names(part, context.tokens) else None
-    stay = [word for word in _TOKEN.findall(part) if word.upper() in check.words - context.tokens]
+    stay = [word for word in _TOKEN.findall(part) if word.upper() in check.words and word.upper() not in context.tokens]
     return " ".join(stay)[:_LONGEST_PHRASE] or None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from importlib import resources
@@ -166,17 +166,6 @@ class Profile:
         return hashlib.sha256(msgspec.json.encode(data, order="deterministic")).hexdigest()
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    name: str
-    version: int
-    purpose: str = ""
-    options: tuple[Option, ...] = ()
-    keep: tuple[Group, ...] = ()
-    dates: DatePolicy = DatePolicy.NONE
-    codes: CodePolicy = CodePolicy.KEYED
-    regions: RegionPolicy = RegionPolicy()
-
-
 def read_profile(data: bytes) -> Profile:
     """Return the profile of a TOML file.
 
@@ -186,11 +175,13 @@ def read_profile(data: bytes) -> Profile:
         If the file is no such TOML, or the profile contradicts the table.
     """
     try:
-        read = msgspec.convert(tomllib.loads(data.decode()), _File)
+        values = tomllib.loads(data.decode())
+        if unknown := sorted(values.keys() - {item.name for item in fields(Profile)}):
+            raise msgspec.ValidationError(", ".join(unknown))
+        return msgspec.convert(values, Profile)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"Expected a profile as TOML with name, version, options, keep, dates and regions, got another file: {error}"
         raise SettingsError(msg) from None
-    return Profile(**{name: getattr(read, name) for name in read.__struct_fields__})
 
 
 def _refuse(expected: str, got: str, remedy: str) -> None:
