@@ -8,15 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 
 import cv2
-import msgspec
 import numpy as np
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.contracts.sources import PixelTrust
 from fetalmlops.domain.deid import PROFILES, Deidentified, Deidentifier
-from fetalmlops.domain.deid.devices import DeviceProfile, DeviceProfiles
-from fetalmlops.domain.deid.text import TextCheck
-from fetalmlops.domain.deid.trust import TextVerdict
+from fetalmlops.domain.deid.pixels.devices import DeviceProfiles
+from fetalmlops.domain.deid.pixels.release import Release
+from fetalmlops.domain.deid.pixels.text import TextCheck
+from fetalmlops.domain.deid.pixels.trust import TextVerdict
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.dicom.decoding import configure
 
@@ -54,6 +54,7 @@ def deidentify_file(
     trust: str,
     devices: bytes = b"",
     verdict: str = "",
+    release: bytes = b"",
 ) -> CleanFile:
     """De-identify a Part 10 file into another one; neither is ever held whole.
 
@@ -68,9 +69,11 @@ def deidentify_file(
     trust
         What is known of the source's pixels, a word of `PixelTrust`.
     devices
-        The device profiles as JSON; empty for none.
+        `DeviceProfiles.encoded`.
     verdict
         Whether text is looked for, a word of `TextVerdict`; empty where text detection is off.
+    release
+        The record of a person's release; empty for none.
 
     Raises
     ------
@@ -81,11 +84,13 @@ def deidentify_file(
     """
     try:
         with Path(source).open("rb") as reader, Path(target).open("x+b") as writer:
-            result = _deidentifier(*key, profile, devices, text=bool(verdict)).deidentify(
+            text = TextVerdict(verdict) if verdict else None
+            result = _deidentifier(*key, profile, devices, checks=bool(text and text.checks)).deidentify(
                 reader,
                 writer,
                 source_clean=trust == PixelTrust.CLEAN,
-                verdict=TextVerdict(verdict or TextVerdict.TRUSTED),
+                verdict=text,
+                release=Release.parse(release) if release else None,
             )
             writer.seek(0)
             return CleanFile(result, hashlib.file_digest(writer, "sha256").hexdigest())
@@ -95,15 +100,17 @@ def deidentify_file(
 
 
 @lru_cache(maxsize=2)
-def _deidentifier(project: str, secret: bytes, profile: str, devices: bytes, *, text: bool) -> Deidentifier:
-    profiles = msgspec.json.decode(devices, type=list[DeviceProfile]) if devices else []
+def _deidentifier(project: str, secret: bytes, profile: str, devices: bytes, *, checks: bool) -> Deidentifier:
     return Deidentifier(
-        PseudonymKey(project, secret), PROFILES[profile], DeviceProfiles(profiles), _text_check() if text else None
+        PseudonymKey(project, secret),
+        PROFILES[profile],
+        DeviceProfiles.decode(devices),
+        _text_check() if checks else None,
     )
 
 
 @lru_cache(maxsize=1)
 def _text_check() -> TextCheck:
-    from fetalmlops.platform.text import RapidText  # takes a second to import: only where it is used
+    from fetalmlops.platform.deid.text import RapidText  # takes a second to import: only where it is used
 
     return TextCheck(RapidText())

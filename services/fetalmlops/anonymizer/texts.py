@@ -6,19 +6,19 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from fetalmlops.domain.deid.faults import Refusal
-from fetalmlops.domain.deid.text import ALLOWED
-from fetalmlops.domain.deid.trust import CheckOutcome, TextVerdict
+from fetalmlops.domain.deid.pixels.text import ALLOWED
+from fetalmlops.domain.deid.pixels.trust import CheckOutcome, TextVerdict
 
 if TYPE_CHECKING:
     from fetalmlops.domain.contracts.events import Deidentification, InstanceReceived
     from fetalmlops.domain.errors import PermanentError
-    from fetalmlops.platform.trust import ValkeyTrust
+    from fetalmlops.platform.deid.trust import ValkeyTrust
 
 __all__ = ["Texts", "rules_digest"]
 
 
 class Texts:
-    """The text detection of one anonymizer.
+    """The text detection of one anonymizer, under the rules that one image is worked on by.
 
     Parameters
     ----------
@@ -28,6 +28,10 @@ class Texts:
 
     def __init__(self, trust: ValkeyTrust | None = None) -> None:
         self._trust = trust
+
+    def under(self, rules: str) -> Texts:
+        """Return the same under other rules, such as after a change of the device profiles."""
+        return Texts(self._trust.under(rules)) if self._trust else self
 
     async def verdict(self, event: InstanceReceived) -> TextVerdict | None:
         """Return whether an image is to be checked, None where text detection is off."""

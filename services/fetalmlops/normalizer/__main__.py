@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.domain.imaging.frames import NormalizedObject
-from fetalmlops.domain.imaging.pipelines import PLAIN, find_pipeline
 from fetalmlops.normalizer.stage import Normalizer
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
@@ -34,7 +33,7 @@ async def main(service: Service) -> None:
         timeout=_CHILD_TIMEOUT_S,
     )
     async with children as sandbox:
-        await process(Normalizer(objects, sandbox, find_pipeline(PLAIN)).stage, service, objects, valkey)
+        await process(Normalizer(objects, sandbox, settings.normalizer.pipelines).stage, service, objects, valkey)
     await valkey.aclose()
 
 

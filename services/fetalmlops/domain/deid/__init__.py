@@ -11,7 +11,7 @@ from fetalmlops.domain.deid.identity import (
     Vault,
     patient_pseudonym,
 )
-from fetalmlops.domain.deid.profile import PROFILES, STREAM, Profile
+from fetalmlops.domain.deid.rules.profile import PROFILES, STREAM, Profile
 
 __all__ = [
     "PROFILES",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from pydicom import charset
@@ -16,8 +16,8 @@ from pydicom import charset
 from fetalmlops.domain.deid.faults import Refusal, refuse
 
 if TYPE_CHECKING:
-    from fetalmlops.domain.deid.codes import Codes
-    from fetalmlops.domain.deid.reader import Item
+    from fetalmlops.domain.deid.files.reader import Item
+    from fetalmlops.domain.deid.rules.codes import Codes
 
 __all__ = [
     "IDENTITY_TAGS",
@@ -28,9 +28,12 @@ __all__ = [
     "Pseudonyms",
     "StudyIdentity",
     "Vault",
+    "is_uid",
     "naming_tokens",
     "patient_pseudonym",
+    "person_tokens",
     "read_identity",
+    "with_uids",
 ]
 
 _CHARACTER_SET = 0x0008_0005
@@ -43,6 +46,7 @@ _PATIENT = {
     "id": 0x0010_0020,
     "issuer": 0x0010_0021,
     "birth_date": 0x0010_0030,
+    "birth_time": 0x0010_0032,
     "sex": 0x0010_0040,
 }
 _STUDY = {
@@ -60,6 +64,14 @@ _INSTANCE = {
     "acquisition_time": 0x0008_0032,
     "series_date": 0x0008_0021,
     "series_time": 0x0008_0031,
+    "creation_date": 0x0008_0012,
+    "creation_time": 0x0008_0013,
+    "captured_date": 0x0018_1012,
+    "captured_time": 0x0018_1014,
+    "step_start_date": 0x0040_0244,
+    "step_start_time": 0x0040_0245,
+    "step_end_date": 0x0040_0250,
+    "step_end_time": 0x0040_0251,
     "frame_of_reference_uid": 0x0020_0052,
 }
 
@@ -96,6 +108,9 @@ NAMING_TAGS = frozenset(
 )
 """Attributes whose words name the patient or those around them: ids, institution, physicians, station, serial number."""
 
+_PLACES = frozenset({0x0008_0080, 0x0008_0081, 0x0008_1010, 0x0008_1040})
+"""Of `NAMING_TAGS` those that name a place or a machine and no person."""
+
 _PLACEHOLDERS = frozenset(
     {
         "",
@@ -119,6 +134,7 @@ _PLACEHOLDERS = frozenset(
 )
 _UID_CHARACTERS = frozenset("0123456789.")
 _UID_LENGTH = 64
+_DATE_DIGITS = 8
 
 
 class PatientIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +144,7 @@ class PatientIdentity(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     issuer: str = ""
     birth_date: str = ""
+    birth_time: str = ""
     sex: str = ""
 
 
@@ -144,7 +161,11 @@ class StudyIdentity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InstanceIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance as the source names it. `study` is the study's pseudonym, `acquired` the date and time in one."""
+    """An instance as the source names it. `study` is the study's pseudonym, `acquired` the date and time in one.
+
+    `creation` is that of the instance, `captured` that of a secondary capture, `step` the performed procedure step.
+    `uids` leads from every keyed UID of the clean file, those that it refers to included, to the original.
+    """
 
     uid: str
     study: str
@@ -157,7 +178,16 @@ class InstanceIdentity(msgspec.Struct, frozen=True, kw_only=True):
     acquisition_time: str = ""
     series_date: str = ""
     series_time: str = ""
+    creation_date: str = ""
+    creation_time: str = ""
+    captured_date: str = ""
+    captured_time: str = ""
+    step_start_date: str = ""
+    step_start_time: str = ""
+    step_end_date: str = ""
+    step_end_time: str = ""
     frame_of_reference_uid: str = ""
+    uids: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,10 +245,32 @@ def patient_pseudonym(key: Codes, patient_id: str, issuer: str, study_instance_u
     return key.patient(patient_id, issuer)
 
 
+def is_uid(text: str) -> bool:
+    """Return whether a text may be a UID (PS3.5 section 9.1): 1 to 64 digits and dots."""
+    return 0 < len(text) <= _UID_LENGTH and _UID_CHARACTERS.issuperset(text)
+
+
 def naming_tokens(dataset: Item) -> frozenset[str]:
     """Return the words of `NAMING_TAGS`, in capitals and without diacritics: they name the patient or those around them."""
+    return _tokens(dataset, NAMING_TAGS)
+
+
+def person_tokens(dataset: Item) -> frozenset[str]:
+    """Return `naming_tokens` without those of institution and station, and the birth date as people write it."""
+    return _tokens(dataset, NAMING_TAGS - _PLACES) | _birth_dates(_Decoder(dataset)(_PATIENT["birth_date"]))
+
+
+def _birth_dates(date: str) -> frozenset[str]:
+    """Return the digits of a date in six orders."""
+    year, month, day = date[:4], date[4:6], date[6:8]
+    orders = ((year, month, day), (day, month, year), (month, day, year))
+    short = ((*order,) for order in ((year[2:], month, day), (day, month, year[2:]), (month, day, year[2:])))
+    return frozenset("".join(order) for order in (*orders, *short)) if len(date) == _DATE_DIGITS else frozenset()
+
+
+def _tokens(dataset: Item, tags: frozenset[int]) -> frozenset[str]:
     decode = _Decoder(dataset)
-    text = " ".join(decode(tag) for tag in sorted(NAMING_TAGS - {_CHARACTER_SET}))
+    text = " ".join(decode(tag) for tag in sorted(tags - {_CHARACTER_SET}))
     plain = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     return frozenset(word for word in re.findall(r"\w+", plain.replace("_", " ").upper()) if len(word) > 1)
 
@@ -241,6 +293,7 @@ def read_identity(dataset: Item, key: Codes) -> Identity:
         series=key.series(uids[_SERIES_INSTANCE_UID]),
         instance=key.instance(instance_uid),
     )
+    told: dict[str, Any] = {name: decode(tag) for name, tag in _INSTANCE.items()}
     return Identity(
         pseudonyms=pseudonyms,
         patient=patient,
@@ -252,9 +305,14 @@ def read_identity(dataset: Item, key: Codes) -> Identity:
             study=pseudonyms.study,
             series_uid=uids[_SERIES_INSTANCE_UID],
             sop_class_uid=_uid(decode, _SOP_CLASS_UID),
-            **{name: decode(tag) for name, tag in _INSTANCE.items()},
+            **told,
         ),
     )
+
+
+def with_uids(identity: Identity, uids: dict[str, str]) -> Identity:
+    """Return an identity that leads from these keyed UIDs to their originals."""
+    return replace(identity, instance=msgspec.structs.replace(identity.instance, uids=uids))
 
 
 class _Decoder:
@@ -290,6 +348,6 @@ class _Decoder:
 
 def _uid(decode: _Decoder, tag: int) -> str:
     uid = decode(tag)
-    if not uid or len(uid) > _UID_LENGTH or not _UID_CHARACTERS.issuperset(uid):
+    if not is_uid(uid):
         refuse(f"Expected a UID in ({tag >> 16:04X},{tag & 0xFFFF:04X}), got none or a malformed one", Refusal.IDENTITY)
     return uid

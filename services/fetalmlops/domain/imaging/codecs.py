@@ -19,7 +19,7 @@ import simplejpeg
 from pydicom import uid
 from rle.rle import decode_frame as decode_rle_frame
 
-from fetalmlops.domain.imaging.codestream import Process, read_jpeg, read_jpeg_2000
+from fetalmlops.domain.imaging.bitstreams.codestream import Process, read_jpeg, read_jpeg_2000
 from fetalmlops.domain.imaging.faults import Fault, guarded, refuse
 from fetalmlops.domain.imaging.layout import Photometric
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from fetalmlops.domain.imaging.codestream import Codestream
+    from fetalmlops.domain.imaging.bitstreams.codestream import Codestream
     from fetalmlops.domain.imaging.layout import PixelLayout
 
 __all__ = ["Decoded", "decode", "decode_luminance"]

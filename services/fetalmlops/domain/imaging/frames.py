@@ -23,6 +23,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from fetalmlops.domain.contracts.events import Quality
+from fetalmlops.domain.contracts.planes import FrameMode, SectorShape
 from fetalmlops.domain.errors import ContractError
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class NormalizedObject(Struct, frozen=True, kw_only=True):
         Quality figures.
     pipeline_digest
         Digest of the pipeline that made them.
+    mode, sector
+        What the pipeline found of them.
     """
 
     data: bytes
@@ -101,6 +104,8 @@ class NormalizedObject(Struct, frozen=True, kw_only=True):
     spacing: tuple[float, float] | None
     quality: Quality
     pipeline_digest: str
+    mode: FrameMode = FrameMode.UNKNOWN
+    sector: SectorShape = SectorShape.UNKNOWN
 
 
 class FrameChunk(NamedTuple):

@@ -13,7 +13,7 @@ from pydicom.tag import Tag
 
 from fetalmlops.domain.imaging.codecs import decode, decode_luminance
 from fetalmlops.domain.imaging.faults import Fault, guarded, refuse
-from fetalmlops.domain.imaging.geometry import Geometry, read_geometry
+from fetalmlops.domain.imaging.geometry.regions import Geometry, read_geometry
 from fetalmlops.domain.imaging.grey import Palette, read_palette, to_grey, to_rgb
 from fetalmlops.domain.imaging.layout import Photometric, read_layout
 from fetalmlops.domain.imaging.source import ENCAPSULATED, NATIVE, FrameSource, PixelData

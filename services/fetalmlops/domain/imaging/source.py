@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 from pydicom import uid
 
+from fetalmlops.domain.imaging.bitstreams.fragments import locate_frames
 from fetalmlops.domain.imaging.faults import Fault, refuse
-from fetalmlops.domain.imaging.fragments import locate_frames
 from fetalmlops.domain.imaging.layout import Photometric
 
 if TYPE_CHECKING:
-    from fetalmlops.domain.imaging.fragments import Fragment
+    from fetalmlops.domain.imaging.bitstreams.fragments import Fragment
     from fetalmlops.domain.imaging.layout import PixelLayout
 
 __all__ = ["ENCAPSULATED", "NATIVE", "FrameSource", "PixelData"]

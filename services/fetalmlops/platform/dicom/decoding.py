@@ -14,6 +14,7 @@ import cv2
 import gdcm
 import pydicom.config
 
+from fetalmlops.domain.contracts.planes import SectorShape
 from fetalmlops.domain.imaging.frames import NormalizedObject, write_frames
 from fetalmlops.domain.imaging.image import open_image
 from fetalmlops.domain.imaging.pipelines import PLAIN, find_pipeline
@@ -76,6 +77,8 @@ def normalize_part10(
         spacing=normalized.spacing,
         quality=normalized.quality,
         pipeline_digest=pipeline.digest,
+        mode=normalized.mode,
+        sector=normalized.sector.shape if normalized.sector else SectorShape.UNKNOWN,
     )
 
 

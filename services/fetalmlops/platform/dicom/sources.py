@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ import tomli_w
 
 from fetalmlops.domain.contracts.sources import Source, Sources, UnlistedAction
 from fetalmlops.domain.errors import SettingsError
-from fetalmlops.platform.telemetry import get_logger
+from fetalmlops.platform.dicom.watched import Watched, fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +26,7 @@ _DEFAULT = """\
 # The systems that may send us instances. Changes count at once, without a restart.
 # `fetalmlops sources add --help` explains the keys; `fetalmlops sources list` shows the table.
 
-# The simulator of `fetalmlops simulate` and `fetalmlops send`, on this machine.
+# The simulator of `fetalmlops simulate` and `fetalmlops send`, on this machine. It writes names outside the picture only.
 [[source]]
 id = "simulator"
 ae_title = "FETALSIM"
@@ -36,13 +34,12 @@ addresses = ["127.0.0.1", "::1"]
 site = "simulated"
 purpose = "research"
 lane = "live"
-pixels = "validate"
+pixels = "regions"
 
 # Callers that are not listed: "reject" or "accept".
 [unlisted]
 action = "reject"
 """
-_log = get_logger(__name__)
 
 
 class _Unlisted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +51,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlisted: _Unlisted = _Unlisted()
 
 
-class SourcesFile:
+class SourcesFile(Watched[Sources]):
     """The table that counts now. Safe to use from any thread.
 
     A file that cannot be read leaves the last good table in force, and says so in the log.
@@ -73,32 +70,7 @@ class SourcesFile:
     """
 
     def __init__(self, path: Path, *, check_every_s: float = 1.0) -> None:
-        self._path = path
-        self._check_every_s = check_every_s
-        self._lock = threading.Lock()
-        self._seen = _fingerprint(path)
-        self._table = read_sources(path)
-        self._next_look = time.monotonic() + check_every_s
-
-    def current(self) -> Sources:
-        """Return the table that counts now."""
-        if time.monotonic() >= self._next_look:
-            with self._lock:
-                self._next_look = time.monotonic() + self._check_every_s
-                self._reload()
-        return self._table
-
-    def _reload(self) -> None:
-        seen = _fingerprint(self._path)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._table = read_sources(self._path)
-        except SettingsError as error:
-            _log.error("sources_kept", error=str(error))
-        else:
-            _log.info("sources_read", sources=len(self._table.entries), unlisted=self._table.unlisted.value)
+        super().__init__("sources", lambda: fingerprint(path), lambda: read_sources(path), check_every_s=check_every_s)
 
 
 def read_sources(path: Path) -> Sources:
@@ -161,11 +133,3 @@ def _write(path: Path, text: str) -> None:
     draft.write_text(text, "utf-8")
     draft.chmod(0o600)
     draft.replace(path)
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -13,8 +13,8 @@ import pytest
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.deid import STREAM, Deidentifier
-from fetalmlops.domain.deid.checks import Words
-from fetalmlops.domain.deid.rules import DOCUMENT, IMAGE, REGION
+from fetalmlops.domain.deid.rules.attributes import DOCUMENT, IMAGE, REGION
+from fetalmlops.domain.deid.rules.checks import Words
 from fetalmlops.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def test_other_classes_are_refused(
     with pytest.raises(PermanentError) as error:
         deidentifier.deidentify_bytes(sample.part10(), source_clean=clean)
     assert error.value.reason == "unsupported-sop-class"
+    assert ("Enhanced US Volume" in str(error.value)) is sop_class.endswith(b".6.2")
 
 
 def test_unknown_transfer_syntaxes_are_refused(files: ModuleType, deidentifier: Deidentifier) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from fetalmlops.domain.deid import patient_pseudonym
+from fetalmlops.domain.deid.identity import InstanceIdentity, PatientIdentity
 from fetalmlops.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -87,3 +89,67 @@ def test_without_its_uids_an_instance_is_refused(
         identity(files, deidentifier, **{tag: ("UI", uid)})
     assert error.value.reason == "identity"
     assert "CANARY" not in str(error.value)
+
+
+def test_the_identity_leads_from_each_uid_of_the_clean_file_to_its_original(
+    files: ModuleType, deidentifier: Deidentifier, key: PseudonymKey
+) -> None:
+    found = identity(files, deidentifier)
+    originals = {found.instance.uid, found.instance.series_uid, found.study.uid}
+    assert found.instance.uids == {key.uid(uid): uid for uid in originals}
+
+
+DATES_AND_TIMES = {
+    0x0008_0012: "creation_date",
+    0x0008_0013: "creation_time",
+    0x0008_0021: "series_date",
+    0x0008_0022: "acquisition_date",
+    0x0008_0023: "content_date",
+    0x0008_0031: "series_time",
+    0x0008_0032: "acquisition_time",
+    0x0008_0033: "content_time",
+    0x0018_1012: "captured_date",
+    0x0018_1014: "captured_time",
+    0x0040_0244: "step_start_date",
+    0x0040_0245: "step_start_time",
+    0x0040_0250: "step_end_date",
+    0x0040_0251: "step_end_time",
+}
+
+
+def test_each_date_and_time_is_kept_for_itself(files: ModuleType, deidentifier: Deidentifier) -> None:
+    values = {
+        name: f"190101{number + 1:02}" if name.endswith("date") else f"1010{number:02}"
+        for number, name in enumerate(DATES_AND_TIMES.values())
+    }
+    sample = files.make_sample()
+    sample.attributes |= {
+        tag: ("DA" if name.endswith("date") else "TM", values[name].encode()) for tag, name in DATES_AND_TIMES.items()
+    }
+    sample.attributes[0x0010_0032] = ("TM", b"235959")
+    output, result = deidentifier.deidentify_bytes(sample.part10())
+    found = result.identity
+    assert {name: getattr(found.instance, name) for name in values} == values
+    assert found.patient.birth_time == "235959"
+    assert not [value for value in (*values.values(), "235959") if value.encode() in output]
+
+
+def test_entries_from_before_more_dates_were_kept_are_read() -> None:
+    patient = {"name": "CANARY", "id": "1", "issuer": "", "birth_date": "19900101", "sex": "F"}
+    known = msgspec.msgpack.decode(msgspec.msgpack.encode(patient), type=PatientIdentity)
+    assert (known.birth_date, known.birth_time) == ("19900101", "")
+    old = {
+        "uid": "1.2.3",
+        "study": "0" * 32,
+        "series_uid": "1.2.4",
+        "sop_class_uid": "1.2.5",
+        "series_date": "19010101",
+    }
+    entry = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=InstanceIdentity)
+    assert (entry.series_date, entry.creation_date, entry.step_end_time) == ("19010101", "", "")
+
+
+def test_an_entry_from_before_uids_were_kept_is_read() -> None:
+    old = {"uid": "1.2.3", "study": "0" * 32, "series_uid": "1.2.4", "sop_class_uid": "1.2.5"}
+    entry = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=InstanceIdentity)
+    assert (entry.uid, entry.uids) == ("1.2.3", {})

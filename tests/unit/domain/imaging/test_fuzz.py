@@ -18,7 +18,7 @@ from rle.rle import encode_frame
 from fetalmlops.domain.errors import PermanentError
 from fetalmlops.domain.imaging.faults import Fault
 from fetalmlops.domain.imaging.image import open_image
-from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.imaging.pipelines.normalize import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

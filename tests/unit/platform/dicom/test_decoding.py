@@ -23,7 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLossless, UltrasoundMultiFra
 from fetalmlops.domain.errors import PermanentError
 from fetalmlops.domain.imaging.faults import Fault
 from fetalmlops.domain.imaging.frames import NormalizedObject, read_frames
-from fetalmlops.domain.imaging.normalize import Pipeline
+from fetalmlops.domain.imaging.pipelines.normalize import Pipeline
 from fetalmlops.platform.dicom.decoding import configure, normalize_part10
 from fetalmlops.platform.sandbox.parent import ChildDiedError, Sandbox
 

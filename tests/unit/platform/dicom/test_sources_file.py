@@ -31,7 +31,7 @@ def test_the_first_table_lists_the_simulator_on_this_machine_only(path: Path) ->
     table = read_sources(path)
     found = table.match("FETALSIM", "127.0.0.1")
     assert found is not None
-    assert found.pixels is PixelTrust.VALIDATE
+    assert found.pixels is PixelTrust.REGIONS
     assert table.match("FETALSIM", "192.0.2.1") is None
     assert table.unlisted is UnlistedAction.REJECT
     assert path.stat().st_mode & 0o077 == 0

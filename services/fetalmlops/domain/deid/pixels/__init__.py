@@ -1,0 +1,1 @@
+"""Pixels: which of them are proven, and their writing without the rest."""

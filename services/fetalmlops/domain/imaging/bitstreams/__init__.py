@@ -1,0 +1,1 @@
+"""Headers of compressed frames, and where the fragments of encapsulated pixel data lie."""
