@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fetalmlops.domain.contracts.refusals import RefusalDetails
+
 __all__ = [
     "ContractError",
     "DeadlyError",
@@ -27,11 +32,14 @@ class PermanentError(FetalMLOpsError):
         What was expected, what came and what to do.
     reason
         Bounded, lower-case reason class used in metrics and in the quarantine entry, such as ``undecodable``.
+    details
+        What else a person needs to judge it, for the quarantine entry of the event's own zone.
     """
 
-    def __init__(self, message: str, *, reason: str = "invalid") -> None:
+    def __init__(self, message: str, *, reason: str = "invalid", details: RefusalDetails | None = None) -> None:
         super().__init__(message)
         self.reason = reason
+        self.details = details
 
 
 class TransientError(FetalMLOpsError):
@@ -45,12 +53,17 @@ class TransientError(FetalMLOpsError):
         The dependency at fault, such as ``inference``.
     everyone
         Whether the dependency is away for all events (the stage waits) or failed for this one (the event is parked).
+    retry_after_s
+        When the dependency wants to be asked again, in seconds; None where it does not say.
     """
 
-    def __init__(self, message: str, *, dependency: str, everyone: bool = False) -> None:
+    def __init__(
+        self, message: str, *, dependency: str, everyone: bool = False, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.dependency = dependency
         self.everyone = everyone
+        self.retry_after_s = retry_after_s
 
 
 class DeadlyError(FetalMLOpsError):

@@ -38,6 +38,8 @@ class Envelope:
         Processing time, milliseconds since the epoch (UTC).
     subject
         Instance pseudonym or, for events of other things, the key.
+    release
+        The record of a person's release, as `fetalmlops.domain.deid.pixels.release.Release.name` says it; empty without one.
     traceparent, tracestate
         W3C trace context, empty where there is none.
     replay_of, replay_stage, replay_number
@@ -54,6 +56,7 @@ class Envelope:
     replay_of: str = ""
     replay_stage: str = ""
     replay_number: int = 0
+    release: str = ""
     schema: str = field(default="application/json")
 
     def to_headers(self) -> Headers:
@@ -74,6 +77,7 @@ class Envelope:
             "ce_replayof": self.replay_of,
             "ce_replaystage": self.replay_stage,
             "ce_replaynumber": str(self.replay_number or ""),
+            "ce_release": self.release,
         }
         return [(name, value.encode()) for name, value in headers.items() if value]
 
@@ -119,6 +123,7 @@ class Envelope:
             replay_of=values.get("ce_replayof", ""),
             replay_stage=values.get("ce_replaystage", ""),
             replay_number=int(number) if number.isdecimal() else 0,
+            release=values.get("ce_release", ""),
             schema=values.get("content-type", "application/json"),
         )
 

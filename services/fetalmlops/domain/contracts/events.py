@@ -13,6 +13,8 @@ from msgspec import Meta, Struct
 from fetalmlops.domain.contracts.planes import (
     BrainPlane,
     Decision,
+    EnergyMethod,
+    FrameMode,
     Lane,
     Mode,
     OpenEnum,
@@ -20,7 +22,9 @@ from fetalmlops.domain.contracts.planes import (
     Purpose,
     ReleaseStatus,
     Role,
+    SectorShape,
 )
+from fetalmlops.domain.contracts.refusals import Count, Rectangle, RefusalDetails
 
 __all__ = [
     "AlarmRaised",
@@ -40,6 +44,7 @@ __all__ = [
     "Measured",
     "ModelPromoted",
     "ObjectRef",
+    "PipelineFrames",
     "Quality",
     "QuarantineKind",
     "QuarantineOutcome",
@@ -61,7 +66,6 @@ Origin = Annotated[
     ),
 ]
 Probability = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -127,11 +131,13 @@ class Deidentification(Struct, frozen=True, kw_only=True):
 
     ``actions`` counts attributes by action (``removed``, ``emptied``, ``replaced``, ``kept``); ``pixel_action`` says why the
     pixels may be shown (``regions``: only the validated ultrasound regions were kept; ``device_profile``: only what the
-    profile of the device keeps; ``source_clean``: the source is declared clean; ``none``: no pixels); ``rectangles`` are the
-    kept pixel areas as [x0, y0, x1, y1], upper bounds exclusive. ``device_profile`` is the digest of the profile that was
-    used. ``text_verdict`` says whether text was looked for in what is kept (``trusted``: the scanner has earned that it was
-    not; ``untrusted-checked``, ``sampled-checked``; empty where text detection is off or there is no need), in how many
-    ``text_passes``, which found so many texts that are allowed (``text_allowed``).
+    profile of the device keeps; ``person_mask``: only what a person has released; ``source_clean``: the source is declared
+    clean; ``none``: no pixels); ``rectangles`` are the kept pixel areas as [x0, y0, x1, y1], upper bounds exclusive.
+    ``device_profile`` is the digest of the profile that was used, ``release`` that of the record of a person's release.
+    ``text_verdict`` says whether text was looked for in what is kept (``trusted``: the scanner has earned that it was not;
+    ``untrusted-checked``, ``sampled-checked``; empty where text detection is off or there is no need), in how many
+    ``text_passes``, which found so many texts that are allowed (``text_allowed``) and so many that a person's release has
+    overruled (``text_overruled``).
     """
 
     edition: str
@@ -139,11 +145,13 @@ class Deidentification(Struct, frozen=True, kw_only=True):
     rules_digest: Sha256
     actions: dict[str, Count]
     pixel_action: str
-    rectangles: list[tuple[int, int, int, int]] = []
+    rectangles: list[Rectangle] = []
     device_profile: str = ""
+    release: str = ""
     text_verdict: str = ""
     text_passes: Count = 0
     text_allowed: Count = 0
+    text_overruled: Count = 0
 
 
 class InstanceDeidentified(InstanceEvent, frozen=True, kw_only=True):
@@ -177,7 +185,8 @@ class FramesRef(Struct, frozen=True, kw_only=True):
     """The frames object: grey ``uint8`` frames of one size, at most 64, in chunks.
 
     ``frame_numbers`` are the DICOM frame numbers (from 1) of the sampled frames out of ``total_frames``; ``spacing`` is
-    [row, column] in mm per pixel of these frames, absent where the regions give none.
+    [row, column] in mm per pixel of these frames, absent where the regions give none. ``mode`` and ``sector`` are what the
+    pipeline found; unknown where it does not look. ``context.mode`` is what the header says.
     """
 
     object: ObjectRef
@@ -187,13 +196,27 @@ class FramesRef(Struct, frozen=True, kw_only=True):
     columns: Annotated[int, Meta(ge=1, le=512)]
     spacing: tuple[float, float] | None = None
     quality: Quality
+    mode: FrameMode = FrameMode.UNKNOWN
+    sector: SectorShape = SectorShape.UNKNOWN
+
+
+class PipelineFrames(Struct, frozen=True, kw_only=True):
+    """Frames of the same instance by a further pipeline."""
+
+    pipeline_digest: Sha256
+    frames: FramesRef
 
 
 class FramesNormalized(InstanceEvent, frozen=True, kw_only=True):
-    """Frames are ready for any model. ``frames`` is null for SOP classes without an image."""
+    """Frames are ready for any model that was made for their pipeline.
+
+    ``frames`` is null for SOP classes without an image, and otherwise made by the pipeline of ``pipeline_digest``. ``others``
+    holds those of further pipelines, while models change from one to another.
+    """
 
     frames: FramesRef | None
     pipeline_digest: Sha256
+    others: list[PipelineFrames] = []
     deidentified_sha256: Sha256
     rules_digest: Sha256
     profile: str
@@ -219,18 +242,22 @@ class Measured(Struct, frozen=True, kw_only=True):
     """Measurements of this very run: they stand outside the event's identity.
 
     ``inference_ms`` is the time of the gRPC call; ``since_arrival_ms`` the time from the instance's arrival to its result.
+    ``joules`` is the energy that the inference took, idle power apart, null where it is not known; ``energy_method`` says how
+    it is.
     """
 
     inference_ms: float = 0.0
     since_arrival_ms: float = 0.0
+    joules: float | None = None
+    energy_method: EnergyMethod | None = None
 
 
 class InstanceClassified(InstanceEvent, frozen=True, kw_only=True):
     """The result for one instance.
 
     ``probabilities`` are calibrated and keyed by plane; ``plane`` is the likeliest one, null where ``decision`` is
-    ``not_applicable``. ``best_frame`` is a DICOM frame number (from 1). ``supersedes`` is the ``ce_id`` of the result that
-    this one replaces.
+    ``not_applicable``. ``best_frame`` is a DICOM frame number (from 1). ``overlay`` is the explanation drawn over that frame, a
+    picture that is kept where the policy asks for it. ``supersedes`` is the ``ce_id`` of the result that this one replaces.
     """
 
     role: Role
@@ -246,6 +273,7 @@ class InstanceClassified(InstanceEvent, frozen=True, kw_only=True):
     best_frame: Annotated[int, Meta(ge=1)] | None = None
     explanation: ObjectRef | None = None
     embedding: ObjectRef | None = None
+    overlay: ObjectRef | None = None
     release_status: ReleaseStatus = ReleaseStatus.UNKNOWN
     supersedes: EventId | None = None
     lineage: Lineage
@@ -253,7 +281,11 @@ class InstanceClassified(InstanceEvent, frozen=True, kw_only=True):
 
 
 class ModelPromoted(Event, frozen=True, kw_only=True):
-    """A bundle serves from now on in a role. ``manifest`` names its manifest, which holds the digests of all its files."""
+    """A bundle serves from now on in a role. ``manifest`` names its manifest, which holds the digests of all its files.
+
+    ``replaces`` is the digest of the bundle that had the role before. ``rollback`` says that the role goes back to a bundle
+    that had it before, ``retired`` that the named bundle's role ends, and nobody has it from then on.
+    """
 
     model: str
     version: str
@@ -264,6 +296,8 @@ class ModelPromoted(Event, frozen=True, kw_only=True):
     actor: str
     reason: str
     replaces: Sha256 | None = None
+    rollback: bool = False
+    retired: bool = False
 
 
 class QuarantineKind(OpenEnum):
@@ -286,7 +320,7 @@ class EventQuarantined(Event, frozen=True, kw_only=True):
     """An event that a stage could not handle, kept whole.
 
     ``value`` holds the original bytes up to 256 KiB, ``value_ref`` refers to larger ones. An entry of the phi zone has a
-    twin in the clean zone with the same ``entry_id``, ``zone`` phi and no value, headers or message.
+    twin in the clean zone with the same ``entry_id``, ``zone`` phi and no value, headers, message or details.
     """
 
     entry_id: EventId
@@ -295,6 +329,7 @@ class EventQuarantined(Event, frozen=True, kw_only=True):
     kind: QuarantineKind
     reason: str
     message: str = ""
+    details: RefusalDetails | None = None
     attempts: Annotated[int, Meta(ge=0)] = 1
     replay_number: Count = 0
     topic: str
@@ -347,7 +382,11 @@ class AlarmRaised(Event, frozen=True, kw_only=True):
 
 
 class AuditRecorded(Event, frozen=True, kw_only=True):
-    """Who did what to which subject; no value of patient data. ``subject`` is a pseudonym, an entry id or a digest."""
+    """Who did what to which subject; no value of patient data.
+
+    ``subject`` is a pseudonym, an entry id or a digest; ``details`` says what else belongs to the deed, such as the digest of
+    its record.
+    """
 
     process: str
     actor: str
@@ -355,3 +394,4 @@ class AuditRecorded(Event, frozen=True, kw_only=True):
     subject: str
     outcome: str
     reason: str = ""
+    details: dict[str, str] = {}

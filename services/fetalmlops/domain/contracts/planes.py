@@ -13,6 +13,8 @@ __all__ = [
     "PLANES",
     "BrainPlane",
     "Decision",
+    "EnergyMethod",
+    "FrameMode",
     "Lane",
     "Mode",
     "OpenEnum",
@@ -20,6 +22,7 @@ __all__ = [
     "Purpose",
     "ReleaseStatus",
     "Role",
+    "SectorShape",
 ]
 
 
@@ -115,4 +118,31 @@ class Mode(OpenEnum):
 
     GREY = "grey"
     COLOUR = "colour"
+    UNKNOWN = "unknown"
+
+
+class FrameMode(OpenEnum):
+    """What normalised frames show, as their pixels and regions tell it; unknown where the pipeline does not look."""
+
+    B_MODE = "b-mode"
+    COLOUR = "colour"
+    M_MODE = "m-mode"
+    SPECTRAL = "spectral"
+    UNKNOWN = "unknown"
+
+
+class SectorShape(OpenEnum):
+    """Shape of the ultrasound image: the fan of a convex probe, the rectangle of a linear one, or neither was found."""
+
+    FAN = "fan"
+    RECTANGLE = "rectangle"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class EnergyMethod(OpenEnum):
+    """How energy is known: by a counter of the machine, or by a model from processor time."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
     UNKNOWN = "unknown"

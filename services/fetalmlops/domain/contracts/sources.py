@@ -32,6 +32,8 @@ class PixelTrust(StrEnum):
 
     VALIDATE = "validate"
     """Each image has to prove that its pixels hold no text about the patient."""
+    REGIONS = "regions"
+    """Its scanners write outside the picture only: text is not looked for in what regions or a device profile prove."""
     CLEAN = "clean"
     """The source is declared to burn nothing in."""
 

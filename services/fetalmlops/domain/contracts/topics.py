@@ -16,6 +16,7 @@ __all__ = [
     "INSTANCE_CLASSIFIED",
     "INSTANCE_DEIDENTIFIED",
     "INSTANCE_RECEIVED",
+    "INSTANCE_SHADOWED",
     "MODEL_PROMOTED",
     "QUARANTINE_RESOLVED",
     "TOPICS",
@@ -87,6 +88,9 @@ FRAMES_NORMALIZED = Topic(
 INSTANCE_CLASSIFIED = Topic(
     name="results.instance.classified.v1", event=events.InstanceClassified, key="study pseudonym", retention_days=90
 )
+INSTANCE_SHADOWED = Topic(
+    name="results.instance.shadowed.v1", event=events.InstanceClassified, key="study pseudonym", retention_days=30
+)
 MODEL_PROMOTED = Topic(
     name="lifecycle.model.promoted.v1",
     event=events.ModelPromoted,
@@ -121,6 +125,7 @@ TOPICS: tuple[Topic, ...] = (
     INSTANCE_DEIDENTIFIED,
     FRAMES_NORMALIZED,
     INSTANCE_CLASSIFIED,
+    INSTANCE_SHADOWED,
     MODEL_PROMOTED,
     EVENT_QUARANTINED,
     EVENT_QUARANTINED_PHI,

@@ -38,6 +38,7 @@ _MEDIA_TYPES: Final = {
     "safetensors": "application/safetensors",
     "md": "text/markdown; charset=utf-8",
     "json": "application/json",
+    "toml": "application/toml",
 }
 
 
@@ -50,7 +51,7 @@ class Reference:
     frames
         Frames as they come from the normaliser, ``uint8`` of [frames, rows, columns].
     planes, brain_planes
-        Calibrated probabilities of each frame, ``float32`` of [frames, labels].
+        Calibrated probabilities of each frame, ``float32`` of [frames, labels]; no column where there are no labels.
     """
 
     frames: NDArray[np.uint8]
@@ -62,10 +63,10 @@ class Reference:
         return write_tensors({"frames": self.frames, "planes": self.planes, "brain_planes": self.brain_planes})
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Reference:
+    def from_bytes(cls, data: bytes, brain_planes: int = len(BRAIN_PLANES)) -> Reference:
         """Read it from safetensors; raises `ContractError` if tensors are missing or their shapes do not match."""
         frames, tensors = read_frames(data, "frames"), read_tensors(data, ("planes", "brain_planes"))
-        expected = {"planes": (len(frames), len(PLANES)), "brain_planes": (len(frames), len(BRAIN_PLANES))}
+        expected = {"planes": (len(frames), len(PLANES)), "brain_planes": (len(frames), brain_planes)}
         if {name: tensor.shape for name, tensor in tensors.items()} != expected:
             msg = f"Expected reference probabilities of the shapes {expected}, got others; rebuild the bundle"
             raise ContractError(msg, reason="bundle")
@@ -85,7 +86,7 @@ class Bundle:
     files
         All files by name, the manifest among them.
     ood
-        Out-of-scope reference.
+        Out-of-scope reference; None where the bundle has none.
     reference
         Reference inputs and outputs.
     """
@@ -93,7 +94,7 @@ class Bundle:
     manifest: Manifest
     digest: str
     files: Mapping[str, bytes] = field(repr=False)
-    ood: OodReference = field(repr=False)
+    ood: OodReference | None = field(repr=False)
     reference: Reference = field(repr=False)
 
     @property
@@ -111,7 +112,9 @@ class Bundle:
         """
         variant = self.manifest.variants.get(precision)
         if variant is None:
-            msg = f"Expected one of the precisions {sorted(self.manifest.variants)}, got {precision}; set another"
+            has, gate = ", ".join(sorted(self.manifest.variants)), self.manifest.evidence.gates.get(str(precision))
+            why = f", which missed {', '.join(gate.missed)} when the bundle was made" if gate and gate.missed else ""
+            msg = f"Expected a precision that this bundle has ({has}), got {precision}{why}; set inference.precision to another"
             raise ContractError(msg, reason="precision")
         return self.files[variant.file]
 
@@ -164,8 +167,8 @@ def load_bundle(files: Mapping[str, bytes], digest: str = "") -> Bundle:
         manifest=manifest,
         digest=found,
         files={MANIFEST_NAME: manifest_bytes, **kept},
-        ood=OodReference.from_bytes(kept[manifest.ood]),
-        reference=Reference.from_bytes(kept[manifest.reference]),
+        ood=OodReference.from_bytes(kept[manifest.ood]) if manifest.ood else None,
+        reference=Reference.from_bytes(kept[manifest.reference], len(manifest.brain_planes)),
     )
 
 

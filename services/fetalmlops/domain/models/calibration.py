@@ -53,7 +53,9 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64], *, 
     """Return the temperature that minimises the negative log-likelihood of held-out images.
 
     The loss has one minimum in the temperature, so a golden-section search over its logarithm finds it; it lies between
-    0.05 and 20 even where all images are classified rightly.
+    0.05 and 20. Where all n images are classified rightly the loss has none: it falls as long as the temperature does, until
+    every probability is 1 and none tells more than another. The temperature is then the one that gives them the mean
+    confidence (n + 1) / (n + 2), the rule of succession.
 
     Parameters
     ----------
@@ -70,9 +72,14 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64], *, 
     >>> round(fit_temperature(logits, np.array([0, 0, 0, 1])), 3)
     2.0
     """
+    right = bool((logits.argmax(axis=-1) == labels).all())
+    expected = (len(labels) + 1) / (len(labels) + 2)
 
     def loss(log_temperature: float) -> float:
-        return negative_log_likelihood(softmax(logits, float(np.exp(log_temperature))), labels)
+        probabilities = softmax(logits, float(np.exp(log_temperature)))
+        if right:
+            return abs(float(probabilities.max(axis=-1).mean()) - expected)
+        return negative_log_likelihood(probabilities, labels)
 
     low, high = _LOG_RANGE
     for _ in range(iterations):

@@ -13,10 +13,13 @@ from fetalmlops.domain.models.decision import Verdict, decide
 from fetalmlops.domain.models.explain import frame_map
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from fetalmlops.domain.models.bundle import Bundle
     from fetalmlops.domain.models.engine import EngineOutput
+    from fetalmlops.domain.models.manifest import Manifest
 
 __all__ = ["Classified", "classify", "explain", "frame_weights"]
 
@@ -35,13 +38,13 @@ class Classified:
     probabilities
         Calibrated probabilities of the planes over all frames, [planes].
     brain_plane
-        Likeliest brain sub-plane, given a brain.
+        Likeliest brain sub-plane, given a brain; None where the bundle tells none.
     brain_probabilities
-        Calibrated probabilities of the brain sub-planes, given a brain, [brain planes].
+        Calibrated probabilities of the brain sub-planes, given a brain, [brain planes]; empty where it tells none.
     best
         Index of the frame that shows `plane` best.
     ood_score
-        Out-of-scope score of that frame.
+        Out-of-scope score of that frame; None where the bundle has no reference for it.
     verdict
         What the result asks of its reader.
     frame_probabilities
@@ -49,20 +52,20 @@ class Classified:
     frame_weights
         Weight of each frame, [frames]; they sum to 1.
     frame_ood
-        Out-of-scope score per frame, [frames].
+        Out-of-scope score per frame, [frames]; None where the bundle has no reference for it.
     """
 
     plane: Plane
     confidence: float
     probabilities: NDArray[np.float64]
-    brain_plane: BrainPlane
+    brain_plane: BrainPlane | None
     brain_probabilities: NDArray[np.float64]
     best: int
-    ood_score: float
+    ood_score: float | None
     verdict: Verdict
     frame_probabilities: NDArray[np.float64]
     frame_weights: NDArray[np.float64]
-    frame_ood: NDArray[np.float64]
+    frame_ood: NDArray[np.float64] | None
 
 
 def frame_weights(contrast: NDArray[np.float64], sharpness: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,7 +85,11 @@ def frame_weights(contrast: NDArray[np.float64], sharpness: NDArray[np.float64])
 
 
 def classify(
-    bundle: Bundle, output: EngineOutput, contrast: NDArray[np.float64], sharpness: NDArray[np.float64]
+    bundle: Bundle,
+    output: EngineOutput,
+    contrast: NDArray[np.float64],
+    sharpness: NDArray[np.float64],
+    faults: Sequence[tuple[str, ...]] = (),
 ) -> Classified:
     """Bring the outputs on all frames of an instance together.
 
@@ -98,35 +105,66 @@ def classify(
         Outputs on the frames, in order.
     contrast, sharpness
         Figures of the prepared frames, [frames] each.
+    faults
+        Why each prepared frame cannot be judged; empty for none. A frame that can be judged is the best before one that
+        cannot.
     """
     manifest = bundle.manifest
     planes = softmax(output.logits, manifest.calibration.temperature)
-    brain = softmax(output.brain_logits, manifest.calibration.brain_temperature)
     weights = frame_weights(contrast, sharpness)
     probabilities = weights @ planes
     top = int(probabilities.argmax())
-    brain_weights = weights * np.maximum(planes[:, manifest.planes.index(Plane.BRAIN)], _TINY)
-    brain_probabilities = brain_weights @ brain / brain_weights.sum()
-    best = int((weights * planes[:, top]).argmax())
-    ood = bundle.ood.score(output.features)
+    brain_probabilities = _brain_probabilities(manifest, output, planes, weights)
+    judged = np.array([not each for each in faults]) if faults else np.ones(len(weights), np.bool_)
+    best = int((weights * planes[:, top] + judged).argmax())
+    ood = None if bundle.ood is None else bundle.ood.score(output.features)
+    ood_score = None if ood is None else float(ood[best])
     plane = Plane(manifest.planes[top])
-    confidence, brain_confidence = float(probabilities[top]), float(brain_probabilities.max())
+    confidence = float(probabilities[top])
+    brain_confidence = float(brain_probabilities.max()) if len(brain_probabilities) else None
     return Classified(
         plane=plane,
         confidence=confidence,
         probabilities=probabilities,
-        brain_plane=BrainPlane(manifest.brain_planes[int(brain_probabilities.argmax())]),
+        brain_plane=BrainPlane(manifest.brain_planes[int(brain_probabilities.argmax())])
+        if manifest.brain_planes
+        else None,
         brain_probabilities=brain_probabilities,
         best=best,
-        ood_score=float(ood[best]),
-        verdict=decide(manifest.decision, plane, confidence, brain_confidence, float(ood[best]), float(contrast[best])),
+        ood_score=ood_score,
+        verdict=decide(
+            manifest.decision,
+            plane,
+            confidence,
+            brain_confidence,
+            ood_score,
+            float(contrast[best]),
+            faults[best] if faults else (),
+        ),
         frame_probabilities=planes,
         frame_weights=weights,
         frame_ood=ood,
     )
 
 
-def explain(bundle: Bundle, output: EngineOutput, result: Classified, rows: int, columns: int) -> NDArray[np.float32]:
-    """Return the class-activation map of the likeliest plane in the best frame, over a frame of `rows` by `columns`."""
+def _brain_probabilities(
+    manifest: Manifest, output: EngineOutput, planes: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    if not manifest.brain_planes:
+        return np.empty(0)
+    brain = softmax(output.brain_logits, manifest.calibration.brain_temperature)
+    brain_weights = weights * np.maximum(planes[:, manifest.planes.index(Plane.BRAIN)], _TINY)
+    return np.asarray(brain_weights @ brain / brain_weights.sum(), np.float64)
+
+
+def explain(
+    bundle: Bundle, output: EngineOutput, result: Classified, rows: int, columns: int
+) -> NDArray[np.float32] | None:
+    """Return the class-activation map of the likeliest plane in the best frame, over a frame of `rows` by `columns`.
+
+    None where the bundle's network gives no maps.
+    """
+    if "maps" not in bundle.manifest.outputs:
+        return None
     index = bundle.manifest.planes.index(result.plane)
     return frame_map(output.maps[result.best, index], rows, columns, bundle.manifest.input)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from fetalmlops.domain.contracts.planes import Decision, Plane
+from fetalmlops.domain.models.screening import REASON_BLANK, REASON_CONTENT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ __all__ = [
     "least_confidence",
 ]
 
-_RULE_VERSION: Final = 1
+_RULE_VERSION: Final = 2
 
 REASON_OOD: Final = "ood"
 """The image is unlike anything that the model was fitted on."""
@@ -39,6 +40,9 @@ REASON_QUALITY: Final = "quality"
 """The best frame has too little contrast."""
 
 
+_NOT_JUDGED: Final = frozenset({REASON_OOD, REASON_BLANK, REASON_CONTENT})
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a result asks of its reader, and why it is not more."""
@@ -48,9 +52,15 @@ class Verdict:
 
 
 def decide(
-    rule: DecisionRule, plane: Plane, confidence: float, brain_confidence: float, ood_score: float, contrast: float
+    rule: DecisionRule,
+    plane: Plane,
+    confidence: float,
+    brain_confidence: float | None,
+    ood_score: float | None,
+    contrast: float,
+    faults: tuple[str, ...] = (),
 ) -> Verdict:
-    """Apply the rule. Every reason that holds is named; being out of scope outweighs the others.
+    """Apply the rule. Every reason that holds is named; no ultrasound at all, and being out of scope, outweigh the others.
 
     Parameters
     ----------
@@ -59,11 +69,14 @@ def decide(
     plane, confidence
         Likeliest plane and its calibrated probability.
     brain_confidence
-        Calibrated probability of the likeliest brain sub-plane; looked at only where `plane` is brain.
+        Calibrated probability of the likeliest brain sub-plane; looked at only where `plane` is brain. None where the
+        model tells no sub-plane: none is promised then.
     ood_score
-        Out-of-scope score of the best frame.
+        Out-of-scope score of the best frame; None where the model has none.
     contrast
         Contrast of the best frame, 0 to 1.
+    faults
+        What `fetalmlops.domain.models.screening.screen_frame` says of the best frame; looked at first.
 
     Examples
     --------
@@ -73,13 +86,16 @@ def decide(
     Verdict(decision=<Decision.REVIEW: 'review'>, reasons=('brain-plane',))
     """
     tests = {
-        REASON_OOD: ood_score > rule.ood_limit,
+        **dict.fromkeys(faults, True),
+        REASON_OOD: ood_score is not None and ood_score > rule.ood_limit,
         REASON_QUALITY: contrast < rule.least_contrast,
         REASON_CONFIDENCE: confidence < rule.accept,
-        REASON_BRAIN_PLANE: plane is Plane.BRAIN and brain_confidence < rule.accept_brain,
+        REASON_BRAIN_PLANE: plane is Plane.BRAIN
+        and brain_confidence is not None
+        and brain_confidence < rule.accept_brain,
     }
     reasons = tuple(reason for reason, holds in tests.items() if holds)
-    if REASON_OOD in reasons:
+    if _NOT_JUDGED.intersection(reasons):
         return Verdict(Decision.OUT_OF_SCOPE, reasons)
     return Verdict(Decision.REVIEW if reasons else Decision.ACCEPT, reasons)
 

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
     from fetalmlops.domain.models.manifest import Precision
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAMES", "Engine", "EngineOutput", "join_outputs"]
+__all__ = ["INPUT_NAME", "OUTPUT_NAMES", "Engine", "EngineOutput", "absent_output", "batch_parts", "join_outputs"]
 
 INPUT_NAME: Final = "frames"
 """Name of the network's input, ``float32`` of [frames, 1, rows, columns]."""
 
 OUTPUT_NAMES: Final = ("logits", "brain_logits", "embedding", "features", "maps")
-"""Names of the network's outputs, the fields of `EngineOutput`."""
+"""Names of the network's outputs, the fields of `EngineOutput`; a bundle may lack all but the first."""
 
 
 @dataclass(frozen=True, eq=False)
 class EngineOutput:
     """What the network says of a batch; ``float32`` all.
+
+    What a bundle's network does not give (see ``outputs`` of its manifest) has length 0 along its second axis.
 
     Parameters
     ----------
@@ -84,6 +86,40 @@ class Engine(Protocol):
         EngineOutput
             Arrays that belong to the caller; each frame's output depends on that frame alone.
         """
+
+
+def absent_output(name: str, frames: int) -> NDArray[np.float32]:
+    """Return what stands for the output `name` of `frames` frames where the network does not give it: no numbers.
+
+    Examples
+    --------
+    >>> absent_output("maps", 2).shape
+    (2, 0, 0, 0)
+    """
+    return np.empty((frames, 0, 0, 0) if name == "maps" else (frames, 0), np.float32)
+
+
+def batch_parts(frames: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut a batch into runs of the given sizes, the largest first; return where each begins and ends.
+
+    Parameters
+    ----------
+    frames
+        Frames of the batch.
+    sizes
+        Sizes, falling; the last is 1.
+
+    Examples
+    --------
+    >>> batch_parts(11, (8, 4, 2, 1))
+    [(0, 8), (8, 10), (10, 11)]
+    """
+    parts, start = [], 0
+    for size in sizes:
+        while frames - start >= size:
+            parts.append((start, start + size))
+            start += size
+    return parts
 
 
 def join_outputs(outputs: Sequence[EngineOutput]) -> EngineOutput:

@@ -13,8 +13,11 @@ from msgspec import Meta, Struct
 from fetalmlops.domain.contracts.events import Probability, Sha256
 from fetalmlops.domain.contracts.planes import BRAIN_PLANES, PLANES, OpenEnum, ReleaseStatus
 from fetalmlops.domain.errors import ContractError
+from fetalmlops.domain.models.engine import OUTPUT_NAMES
+from fetalmlops.domain.models.evidence import Evidence
 
 __all__ = [
+    "FIRST_PIPELINE",
     "FORMAT",
     "MANIFEST_NAME",
     "Calibration",
@@ -23,7 +26,9 @@ __all__ = [
     "FileEntry",
     "Fit",
     "InputSpec",
+    "Levels",
     "Manifest",
+    "PipelineEntry",
     "Precision",
     "Provenance",
     "SourceEntry",
@@ -39,6 +44,9 @@ MANIFEST_NAME: Final = "manifest.json"
 """Name of the manifest among a bundle's files."""
 
 FileName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name without folders")]
+OptionalFileName = Annotated[
+    str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?$", description="Name without folders; empty for none")
+]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 Temperature = Annotated[float, Meta(gt=0, le=100)]
 Side = Annotated[int, Meta(ge=16, le=1024, description="Pixels")]
@@ -61,12 +69,37 @@ class Precision(OpenEnum):
     UNKNOWN = "unknown"
 
 
+class Levels(OpenEnum):
+    """Levels of the network's input: each frame with mean 0 and standard deviation 1, or grey levels from 0 to 1."""
+
+    STANDARDISED = "standardised"
+    UNIT = "unit"
+    UNKNOWN = "unknown"
+
+
 class InputSpec(Struct, frozen=True, kw_only=True):
-    """The network's input: ``float32`` of [frames, 1, rows, columns], each frame with mean 0 and standard deviation 1."""
+    """The network's input: ``float32`` of [frames, 1, rows, columns]; ``levels`` says of which levels."""
 
     rows: Side
     columns: Side
     fit: Fit = Fit.PAD
+    levels: Levels = Levels.STANDARDISED
+
+
+class PipelineEntry(Struct, frozen=True, kw_only=True):
+    """The normalisation that made the training's frames, and must make those that are classified.
+
+    ``name`` is for readers; ``digest`` is that of `fetalmlops.domain.imaging.pipelines.normalize.Pipeline`, and decides.
+    """
+
+    name: Name
+    digest: Sha256
+
+
+FIRST_PIPELINE: Final = PipelineEntry(
+    name="plain", digest="d9788963f6ac40a4c51539d1e1b4e3b847775f00591ee7591b23924305922655"
+)
+"""What a manifest means that names no pipeline: when it was sealed, there was no other."""
 
 
 class Calibration(Struct, frozen=True, kw_only=True):
@@ -143,6 +176,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
     ``planes`` and ``brain_planes`` are the labels in the order of the outputs. ``variants`` is keyed by precision;
     ``default_precision`` names the one that serves unless settings say otherwise. ``metrics`` is keyed by data set, then
     by metric. ``weights``, ``ood``, ``reference`` and ``card`` name files.
+    ``pipeline`` is the normalisation that the model was made for. ``outputs`` are those of the engine's outputs that the
+    network gives; what needs another one is not available: no brain sub-planes, no file ``ood``, no embedding. ``weights``
+    is empty, or the network's own file, where they stand in that alone. ``evidence`` is what is known beyond what serving
+    needs.
     """
 
     format: int = FORMAT
@@ -153,20 +190,34 @@ class Manifest(Struct, frozen=True, kw_only=True):
     parameters: Annotated[int, Meta(ge=1)]
     planes: list[str]
     brain_planes: list[str]
+    pipeline: PipelineEntry = FIRST_PIPELINE
+    outputs: tuple[str, ...] = OUTPUT_NAMES
     input: InputSpec
     calibration: Calibration
     decision: DecisionRule
-    embedding_length: Annotated[int, Meta(ge=1)]
+    embedding_length: Annotated[int, Meta(ge=0)]
     variants: Annotated[dict[Precision, Variant], Meta(min_length=1)]
     default_precision: Precision = Precision.F32
-    weights: FileName = "weights.safetensors"
-    ood: FileName = "ood.safetensors"
+    weights: OptionalFileName = "weights.safetensors"
+    ood: OptionalFileName = "ood.safetensors"
     reference: FileName = "reference.safetensors"
     card: FileName = "card.md"
     metrics: dict[str, dict[str, float]]
     sources: list[SourceEntry]
     provenance: Provenance
     files: dict[FileName, FileEntry] = {}
+    evidence: Evidence = Evidence()
+
+    @property
+    def lacking(self) -> list[str]:
+        """What results of this bundle do not have, as the wire names it."""
+        given = {
+            "brain_planes": bool(self.brain_planes),
+            "ood_score": bool(self.ood),
+            "embedding": "embedding" in self.outputs,
+            "explanation": "maps" in self.outputs,
+        }
+        return [name for name, there in given.items() if not there]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -195,17 +246,35 @@ def _check(manifest: Manifest) -> None:
     if manifest.format != FORMAT:
         msg = f"Expected a bundle of format {FORMAT}, got {manifest.format}; serve it with the release that made it"
         raise ContractError(msg, reason="bundle")
-    if manifest.planes != [*PLANES] or manifest.brain_planes != [*BRAIN_PLANES]:
+    if manifest.planes != [*PLANES] or manifest.brain_planes not in ([*BRAIN_PLANES], []):
         msg = f"Expected the labels {[*map(str, PLANES)]} and {[*map(str, BRAIN_PLANES)]}, got others; retrain on them"
         raise ContractError(msg, reason="labels")
-    if manifest.input.fit is Fit.UNKNOWN:
-        msg = f"Expected the fit {Fit.PAD} or {Fit.STRETCH}, got another; serve it with the release that made it"
+    _check_outputs(manifest)
+    if manifest.input.fit is Fit.UNKNOWN or manifest.input.levels is Levels.UNKNOWN:
+        msg = f"Expected the fit {Fit.PAD} or {Fit.STRETCH} and known levels, got others; serve it with its own release"
         raise ContractError(msg, reason="bundle")
     if manifest.default_precision not in manifest.variants:
         msg = f"Expected a variant of the default precision {manifest.default_precision}, got none; add it"
         raise ContractError(msg, reason="bundle")
-    named = {manifest.weights, manifest.ood, manifest.reference, manifest.card}
-    named.update(variant.file for variant in manifest.variants.values())
+    named = {manifest.reference, manifest.card, *(variant.file for variant in manifest.variants.values())}
+    evidence = manifest.evidence
+    named.update(name for name in (manifest.weights, manifest.ood, evidence.drift_file, evidence.images_file) if name)
     if missing := sorted(named.difference(manifest.files)):
         msg = f"Expected an entry for each named file, got none for {', '.join(missing)}; seal the bundle again"
+        raise ContractError(msg, reason="bundle")
+
+
+def _check_outputs(manifest: Manifest) -> None:
+    given = set(manifest.outputs)
+    unknown = given.difference(OUTPUT_NAMES)
+    agrees = (
+        "logits" in given
+        and ("brain_logits" in given) == bool(manifest.brain_planes)
+        and ("embedding" in given) == bool(manifest.embedding_length)
+        and ("features" in given or not manifest.ood)
+    )
+    if unknown or not agrees:
+        msg = (
+            "Expected outputs that agree with brain_planes, embedding_length and ood, got others; seal the bundle again"
+        )
         raise ContractError(msg, reason="bundle")

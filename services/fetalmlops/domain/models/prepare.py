@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fetalmlops.domain.models.manifest import Fit
+from fetalmlops.domain.models.manifest import Fit, Levels
+from fetalmlops.domain.models.screening import screen_frame
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fetalmlops.domain.models.manifest import InputSpec
 
-__all__ = ["Placement", "Prepared", "place", "prepare"]
+__all__ = ["Placement", "Prepared", "fit_content", "place", "prepare"]
 
 _FLAT = 1e-3
 _WHITE = 255.0
@@ -46,16 +47,19 @@ class Prepared:
     Parameters
     ----------
     batch
-        ``float32`` of [frames, input rows, input columns]; each frame's content has mean 0 and standard deviation 1.
+        ``float32`` of [frames, input rows, input columns]; of the levels that the spec asks for.
     contrast
         Standard deviation of each frame's grey levels as a share of 255, [frames].
     sharpness
         Mean absolute difference of neighbouring grey levels as a share of 255, [frames].
+    faults
+        Why each frame cannot be judged, by `fetalmlops.domain.models.screening.screen_frame`.
     """
 
     batch: NDArray[np.float32]
     contrast: NDArray[np.float64]
     sharpness: NDArray[np.float64]
+    faults: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.contrast)
@@ -78,10 +82,16 @@ def place(rows: int, columns: int, spec: InputSpec) -> Placement:
     return Placement((spec.rows - height) // 2, (spec.columns - width) // 2, height, width)
 
 
-def prepare(frames: NDArray[np.uint8], spec: InputSpec) -> Prepared:
-    """Resize and standardise frames.
+def fit_content(frame: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """Return a frame, [rows, columns], at the size that it has in the input of `spec`: `prepare` gives the same for both."""
+    placement = place(frame.shape[0], frame.shape[1], spec)
+    return _resize(frame, placement.rows, placement.columns)
 
-    Standardisation is per frame and over its content only, so that the black beside it changes nothing.
+
+def prepare(frames: NDArray[np.uint8], spec: InputSpec) -> Prepared:
+    """Resize frames, and bring them to the levels that the network takes.
+
+    Standardisation, where it is asked for, is per frame and over its content only, so that the black beside it changes nothing.
 
     Parameters
     ----------
@@ -104,14 +114,14 @@ def prepare(frames: NDArray[np.uint8], spec: InputSpec) -> Prepared:
     for index, frame in enumerate(frames):
         content = _resize(frame, placement.rows, placement.columns)
         mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(content))
-        gain = 1 / max(deviation, _FLAT)
-        batch[index] = -mean * gain
+        shift, gain = (0.0, 1 / _WHITE) if spec.levels is Levels.UNIT else (mean, 1 / max(deviation, _FLAT))
+        batch[index] = -shift * gain
         rows = slice(placement.top, placement.top + placement.rows)
         columns = slice(placement.left, placement.left + placement.columns)
-        batch[index, rows, columns] = (content - np.float32(mean)) * np.float32(gain)
+        batch[index, rows, columns] = (content - np.float32(shift)) * np.float32(gain)
         contrast[index] = deviation / _WHITE
         sharpness[index] = cv2.norm(content[:, 1:], content[:, :-1], cv2.NORM_L1) / content[:, 1:].size / _WHITE
-    return Prepared(batch, contrast, sharpness)
+    return Prepared(batch, contrast, sharpness, tuple(screen_frame(frame) for frame in frames))
 
 
 def _resize(frame: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:

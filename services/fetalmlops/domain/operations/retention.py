@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLEAN_CLASSES", "Lifetimes", "hour_age_days"]
 
-CLEAN_CLASSES: tuple[str, ...] = ("instances", "frames", "explanations", "embeddings")
+CLEAN_CLASSES: tuple[str, ...] = ("instances", "frames", "explanations", "embeddings", "overlays")
 """Object classes of the clean zone that end with `Lifetimes.clean_days`."""
 
 _DAY_MS = 86_400_000

@@ -109,7 +109,7 @@ def _gdcm_frame(samples: Samples, layout: Layout, syntax: int) -> bytes:
     image.SetNumberOfDimensions(2)
     image.SetDimension(0, samples.shape[1])
     image.SetDimension(1, samples.shape[0])
-    image.SetPixelFormat(gdcm.PixelFormat(layout.samples, layout.bits_allocated, layout.bits, layout.bits - 1, 0))
+    image.SetPixelFormat(gdcm.PixelFormat(layout.samples, _allocated(layout, syntax), layout.bits, layout.bits - 1, 0))
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(_GDCM_PHOTOMETRIC[layout.photometric]))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.ExplicitVRLittleEndian))
     element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
@@ -128,6 +128,11 @@ def _gdcm_frame(samples: Samples, layout: Layout, syntax: int) -> bytes:
         fragments.GetFragment(index).GetByteValue().GetBuffer() for index in range(fragments.GetNumberOfFragments())
     ]
     return b"".join(part.encode("utf-8", "surrogateescape") for part in parts)
+
+
+def _allocated(layout: Layout, syntax: int) -> int:
+    """Return the bits by which GDCM chooses the precision of a frame: a lossy process has 8 or 12 (ISO/IEC 10918-1 B.2.2)."""
+    return layout.bits if syntax == gdcm.TransferSyntax.JPEGExtendedProcess2_4 else layout.bits_allocated
 
 
 def _by_pydicom(syntax: uid.UID, plugin: str, **options: object) -> Callable[[Samples, Layout], bytes]:

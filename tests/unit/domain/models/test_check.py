@@ -7,7 +7,7 @@ import pytest
 
 from fetalmlops.domain.errors import ContractError
 from fetalmlops.domain.models.bundle import Bundle
-from fetalmlops.domain.models.check import check_engine
+from fetalmlops.domain.models.check import check_engine, check_pipeline
 from fetalmlops.domain.models.engine import Engine, EngineOutput
 from fetalmlops.domain.models.manifest import Precision
 
@@ -54,3 +54,10 @@ def test_an_engine_that_differs_is_refused(tiny_bundle: Bundle, changed: dict[st
     with pytest.raises(ContractError) as caught:
         check_engine(tiny_bundle, StillEngine(**changed))
     assert caught.value.reason == reason
+
+
+def test_a_bundle_of_a_pipeline_that_does_not_run_is_refused_by_name(tiny_bundle: Bundle) -> None:
+    check_pipeline(tiny_bundle.manifest, {"f" * 64, tiny_bundle.manifest.pipeline.digest})
+    with pytest.raises(ContractError, match="plain") as caught:
+        check_pipeline(tiny_bundle.manifest, {"f" * 64})
+    assert caught.value.reason == "pipeline"

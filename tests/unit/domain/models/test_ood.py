@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fetalmlops.domain.errors import ContractError
-from fetalmlops.domain.models.ood import OodReference, fit_ood
+from fetalmlops.domain.models.ood import OodReference, false_alarms, fit_ood
 from fetalmlops.domain.models.tensors import write_tensors
 
 CENTRES = np.random.default_rng(0).uniform(0.5, 3, (3, 12))
@@ -64,3 +64,25 @@ def test_it_survives_its_bytes(reference: OodReference) -> None:
 def test_broken_references_are_refused(wrong: dict[str, np.ndarray]) -> None:
     with pytest.raises(ContractError):
         OodReference.from_bytes(write_tensors(wrong))
+
+
+def two_sources(seed: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    features, classes = draw(seed, images)
+    sources = np.array(["a", "b"])[np.random.default_rng(seed + 100).integers(2, size=images)]
+    return features + (sources == "b")[:, None].astype(np.float32) * 0.8, classes, sources
+
+
+def test_fitted_on_both_sources_it_calls_neither_out_of_scope() -> None:
+    features, classes, sources = two_sources(1, 800)
+    held_out, _, held_out_sources = two_sources(2, 800)
+    one = fit_ood(features[sources == "a"], classes[sources == "a"], held_out[held_out_sources == "a"])
+    both = fit_ood(features, classes, held_out, sources=sources, held_out_sources=held_out_sources)
+    fresh, _, fresh_sources = two_sources(3, 2000)
+    assert false_alarms(one.score(fresh), fresh_sources)["b"] > 0.5
+    assert max(false_alarms(both.score(fresh), fresh_sources).values()) < 0.03
+    between, _ = draw(4, 200, centres=CENTRES.mean(axis=0, keepdims=True) + 5)
+    assert (both.score(between) > 1).all()
+
+
+def test_negative_features_have_a_score(reference: OodReference) -> None:
+    assert np.isfinite(reference.score(np.full((1, 12), -7, np.float32))).all()

@@ -8,11 +8,14 @@ import gdcm
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread, uid
+from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from fetalmlops.domain.contracts.planes import BrainPlane, Plane
 from fetalmlops.domain.errors import ContractError
+from fetalmlops.domain.imaging.decoding import iter_frames
+from fetalmlops.domain.imaging.image import open_image
 from fetalmlops.domain.simulation import (
     SCANNERS,
     BurnIn,
@@ -123,6 +126,20 @@ def test_lossy_syntaxes_come_near(syntax: uid.UID, layout: Layout, tmp_path: Pat
         assert dataset.LossyImageCompression == "01"
         assert dataset.LossyImageCompressionRatio > 1
         assert dataset.LossyImageCompressionMethod.startswith("ISO_")
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_jpeg_extended_frames_state_the_precision_of_their_process(bits: int) -> None:
+    """ISO/IEC 10918-1 B.2.2: 8 or 12 bits; a decoder refuses others."""
+    spec = spec_of(uid.JPEGExtended12Bit, Layout(bits=bits))
+    instance = make_instance(spec)
+    (encoded,) = generate_frames(read(instance).PixelData, number_of_frames=1)
+    header = max(encoded.find(marker) for marker in (b"\xff\xc0", b"\xff\xc1"))
+    assert encoded[header + 4] == bits
+    (frame,) = iter_frames(open_image(BytesIO(instance.data)).source)
+    (expected,) = stored_frames(spec)
+    assert frame.bits == bits
+    assert np.median(np.abs(frame.pixels.astype(int) - expected)) <= 3 * (1 << (bits - 8))
 
 
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless], ids=str)
