@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["delete_expired", "expired"]
 
+_BATCH = 1000  # objects whose deletion is made durable together
+
 
 def expired(objects: ObjectStore, settings: KeeperSettings, held: Collection[str], now_ms: int) -> Iterator[str]:
     """Yield the URIs of the objects whose lifetime is over.
@@ -43,15 +45,15 @@ def expired(objects: ObjectStore, settings: KeeperSettings, held: Collection[str
 
 def delete_expired(objects: ObjectStore, settings: KeeperSettings, held: Collection[str]) -> int:
     """Delete what `expired` yields; return how many objects that were."""
-    count = 0
-    for uri in list(expired(objects, settings, held, round(time.time() * 1000))):
-        objects.delete([uri])
-        count += 1
-    return count
+    uris = list(expired(objects, settings, held, round(time.time() * 1000)))
+    for start in range(0, len(uris), _BATCH):
+        objects.delete(uris[start : start + _BATCH])
+    return len(uris)
 
 
 def _expired_phi(objects: ObjectStore, lifetimes: Lifetimes, held: Collection[str], now_ms: int) -> Iterator[str]:
-    for hour in objects.folders("phi/instances"):
+    # A store without folders forgets an hour with its last instance, so one that was killed then left only its markers.
+    for hour in sorted({*objects.folders("phi/instances"), *objects.folders("clean/done")}):
         if hour_age_days(hour, now_ms) <= lifetimes.phi_days:
             continue
         done = {item.uri.rsplit("/", 1)[-1]: item.modified_ms for item in objects.walk(f"clean/done/{hour}")}

@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING
 
 from fetalmlops.domain.contracts.events import Context
 from fetalmlops.domain.contracts.planes import Mode
+from fetalmlops.domain.deid.files.reader import read_header
 from fetalmlops.domain.deid.identity import read_identity
-from fetalmlops.domain.deid.reader import read_header
 
 if TYPE_CHECKING:
     from fetalmlops.domain.contracts.identifiers import PseudonymKey
-    from fetalmlops.domain.deid.reader import Item, Wanted
+    from fetalmlops.domain.deid.files.reader import Item, Wanted
     from fetalmlops.listener.part10 import Provenance
 
 __all__ = ["KEYING_TAGS", "Keying", "read_keying"]

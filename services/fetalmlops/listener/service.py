@@ -12,8 +12,9 @@ from fetalmlops.listener.backlog import Backlog
 from fetalmlops.listener.reception import Intake, clear_incoming
 from fetalmlops.listener.scp import StorageProvider
 from fetalmlops.listener.sweeper import Sweeper
+from fetalmlops.platform.deid.keys import load_pseudonym_key
+from fetalmlops.platform.deid.marks import verify_key_mark
 from fetalmlops.platform.dicom.sources import SourcesFile
-from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.telemetry import get_logger
 
@@ -32,13 +33,14 @@ async def listen(service: Service) -> None:
     Raises
     ------
     SettingsError
-        If settings, keys or the sources table are wrong.
+        If settings or the sources table are wrong, or the key is not that of the store.
     TransientError
         If the port is taken.
     """
     settings = service.settings
     key = load_pseudonym_key(settings)
     objects = open_objects(settings)
+    await service.until_answered(lambda: asyncio.to_thread(verify_key_mark, objects, key))
     announcer = Announcer(settings.kafka, service.health)
     intake = Intake(settings.listener, key, objects, SourcesFile(settings.sources_file), announcer, service.health)
     provider = StorageProvider(intake)

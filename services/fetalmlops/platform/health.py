@@ -17,6 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from fetalmlops import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fetalmlops.platform.settings import HealthSettings
 
 __all__ = ["Health", "HealthServer"]
@@ -30,6 +32,11 @@ class Health:
     process
         Name of the process.
 
+    Attributes
+    ----------
+    metrics
+        Makes the body of ``/metrics``; default: the metrics of this process.
+
     Examples
     --------
     >>> health = Health("anonymizer")
@@ -41,6 +48,7 @@ class Health:
 
     def __init__(self, process: str) -> None:
         self.process = process
+        self.metrics: Callable[[], bytes] = generate_latest
         self._waiting: dict[str, int] = {}
         self._facts: dict[str, Any] = {}
         self._last_event_ms: int | None = None
@@ -122,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer the three paths."""
         if self.path == "/metrics":
-            self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+            self._answer(200, self.health.metrics(), CONTENT_TYPE_LATEST)
         elif self.path in {"/healthz", "/readyz"}:
             report = self.health.report()
             status = 200 if report["ready"] or self.path == "/healthz" else 503

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fetalmlops.domain.contracts.codec import decode
@@ -11,17 +12,22 @@ from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import EventQuarantined, QuarantineOutcome, QuarantineResolved
 from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.topics import EVENT_QUARANTINED, EVENT_QUARANTINED_PHI, QUARANTINE_RESOLVED
+from fetalmlops.domain.deid.faults import Refusal
 from fetalmlops.domain.errors import FetalMLOpsError
 from fetalmlops.domain.operations.ledger import Ledger, Place
-from fetalmlops.platform.bus import read_events, read_record
+from fetalmlops.platform.bus import Publisher, read_events, read_record
+from fetalmlops.platform.health import Health
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from fetalmlops.domain.operations.ledger import OpenEntry
-    from fetalmlops.platform.bus import Publisher
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["read_entry", "read_ledger", "replay", "resolve"]
+__all__ = ["find_entry", "publishing", "read_entry", "read_ledger", "read_original", "replay", "resolve"]
+
+_RELEASE_REFUSED = (Refusal.RELEASE_INVALID, Refusal.RELEASE_MISSING)
 
 
 async def read_ledger(kafka: KafkaSettings) -> Ledger:
@@ -41,6 +47,34 @@ async def read_ledger(kafka: KafkaSettings) -> Ledger:
     return ledger
 
 
+async def find_entry(kafka: KafkaSettings, wanted: str) -> OpenEntry:
+    """Return the one open entry whose id begins so.
+
+    Raises
+    ------
+    FetalMLOpsError
+        If there is none, or several.
+    TransientError
+        If the broker does not answer.
+    """
+    found = [item for item in (await read_ledger(kafka)).open() if item.entry.entry_id.startswith(wanted)]
+    if len(found) != 1:
+        msg = f"Expected {wanted} to begin one open entry, got {len(found)}; see fetalmlops quarantine list"
+        raise FetalMLOpsError(msg)
+    return found[0]
+
+
+@asynccontextmanager
+async def publishing(kafka: KafkaSettings) -> AsyncIterator[Publisher]:
+    """Lend a publisher to a command."""
+    publisher = Publisher(kafka, Health("cli"))
+    await publisher.start()
+    try:
+        yield publisher
+    finally:
+        await publisher.stop()
+
+
 async def read_entry(kafka: KafkaSettings, item: OpenEntry) -> EventQuarantined:
     """Read an entry whole: with its value and headers.
 
@@ -58,8 +92,8 @@ async def read_entry(kafka: KafkaSettings, item: OpenEntry) -> EventQuarantined:
     return decode(EventQuarantined, record.value)
 
 
-async def replay(entry: EventQuarantined, publisher: Publisher, objects: ObjectStore) -> None:
-    """Put the original back on its topic, for the one stage that refused it.
+async def read_original(entry: EventQuarantined, objects: ObjectStore) -> bytes:
+    """Return the value of the event that was refused.
 
     Raises
     ------
@@ -70,14 +104,40 @@ async def replay(entry: EventQuarantined, publisher: Publisher, objects: ObjectS
     if value is None and entry.value_ref is not None:
         value = await asyncio.to_thread(objects.get, entry.value_ref)
     if value is None:
-        msg = f"Expected entry {entry.entry_id} to hold its original, got a twin; replay it where the phi zone can be read"
+        msg = f"Expected entry {entry.entry_id} to hold its original, got a twin; go where the phi zone can be read"
         raise FetalMLOpsError(msg)
-    headers = [(header.name, header.value) for header in entry.headers if not header.name.startswith("ce_replay")]
+    return value
+
+
+async def replay(entry: EventQuarantined, publisher: Publisher, objects: ObjectStore, *, release: str = "") -> None:
+    """Put the original back on its topic, for the one stage that refused it.
+
+    Parameters
+    ----------
+    entry
+        The whole entry.
+    publisher
+        Where it goes.
+    objects
+        For an original that lies in the store.
+    release
+        Name of the record of a person's release. Without one, a release that the original cites stays, unless it was refused.
+
+    Raises
+    ------
+    FetalMLOpsError
+        If the entry is a twin: the original is in the other zone.
+    """
+    value = await read_original(entry, objects)
+    dropped = ("ce_replay", "ce_release") if release or entry.reason in _RELEASE_REFUSED else ("ce_replay",)
+    headers = [(header.name, header.value) for header in entry.headers if not header.name.startswith(dropped)]
     headers += [
         ("ce_replayof", entry.entry_id.encode()),
         ("ce_replaystage", entry.stage.encode()),
         ("ce_replaynumber", str(entry.replay_number + 1).encode()),
     ]
+    if release:
+        headers.append(("ce_release", release.encode()))
     await publisher.publish_raw(entry.topic, entry.key.encode() or None, value, headers)
 
 

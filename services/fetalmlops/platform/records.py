@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from fetalmlops.domain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from fetalmlops.platform.keys import VaultKeys
+    from fetalmlops.platform.deid.keys import VaultKeys
 
 __all__ = ["KINDS", "RecordCipher", "key_of"]
 

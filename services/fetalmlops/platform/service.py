@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fetalmlops.domain.errors import FetalMLOpsError, SettingsError
+from fetalmlops.domain.errors import FetalMLOpsError, SettingsError, TransientError
+from fetalmlops.platform.energy.recording import EnergyRecorder
 from fetalmlops.platform.health import Health, HealthServer
 from fetalmlops.platform.settings import load_settings
 from fetalmlops.platform.telemetry import get_logger, set_up_telemetry, shut_down_telemetry
@@ -31,6 +32,7 @@ EXIT_RETRY = 75
 _START = "its start"
 _LEAST_GRACE_S = 25.0
 _LAST_WORDS_S = 5.0
+_RETRY_S = 0.5
 _log = get_logger(__name__)
 
 
@@ -59,8 +61,28 @@ class Service:
         """Say that the process works, or has said in its health what it waits for; before that it is not ready."""
         self.health.served_by(_START)
 
+    async def until_answered(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Try until what a check depends on is there, and say meanwhile what is waited for; end early when asked to stop."""
+        waited: set[str] = set()
+        while not self.stopping.is_set():
+            try:
+                await check()
+            except TransientError as error:
+                waited.add(error.dependency)
+                self.health.waiting_for(error.dependency)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                break
+        for dependency in waited:
+            self.health.served_by(dependency)
 
-def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
+
+def run_service(
+    name: str,
+    main: Callable[[Service], Awaitable[None]],
+    *,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Run a process until it is asked to stop, then exit.
 
     Parameters
@@ -69,6 +91,8 @@ def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
         Name of the process.
     main
         Its body: returns once ``stopping`` is set and what was in work is done.
+    loop_factory
+        Makes the event loop; default: that of the standard library.
     """
     try:
         settings = load_settings()
@@ -79,7 +103,9 @@ def run_service(name: str, main: Callable[[Service], Awaitable[None]]) -> None:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(EXIT_CONFIGURATION)
-    sys.exit(asyncio.run(_live(name, settings, main)))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        code = runner.run(_live(name, settings, main))
+    sys.exit(code)
 
 
 async def _live(name: str, settings: Settings, main: Callable[[Service], Awaitable[None]]) -> int:
@@ -87,12 +113,14 @@ async def _live(name: str, settings: Settings, main: Callable[[Service], Awaitab
     service.health.waiting_for(_START)
     server = HealthServer(service.health, settings.health)
     server.start()
+    service.health.note("health_port", server.port)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, service, loop)
     _log.info("started", health_port=server.port)
     try:
-        await main(service)
+        with EnergyRecorder(name, settings):
+            await main(service)
     except SettingsError as error:
         _log.error("misconfigured", error=str(error))
         return EXIT_CONFIGURATION

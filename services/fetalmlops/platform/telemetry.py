@@ -22,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fetalmlops import __version__
 from fetalmlops.domain.errors import FetalMLOpsError, SettingsError
+from fetalmlops.platform.metrics import MetricsPusher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, MutableMapping, Sequence
@@ -43,11 +44,13 @@ __all__ = [
 ]
 
 _SILENCED = ("pydicom", "pydicom.config")
+_EXPORT_S = 3.0
 _PROPAGATOR = TraceContextTextMapPropagator()
+_pushers: list[MetricsPusher] = []
 
 
 def set_up_telemetry(process: str, settings: Settings) -> None:
-    """Set up logging and tracing for a process, once, at its start.
+    """Set up logging, tracing and the pushing of metrics for a process, once, at its start.
 
     Raises
     ------
@@ -61,13 +64,19 @@ def set_up_telemetry(process: str, settings: Settings) -> None:
     if settings.telemetry.otlp_endpoint:
         provider.add_span_processor(BatchSpanProcessor(_open_otlp(settings.telemetry), schedule_delay_millis=1000))
     trace.set_tracer_provider(provider)
+    if settings.telemetry.otlp_endpoint:
+        _push_metrics(settings.telemetry, resource)
 
 
 def shut_down_telemetry() -> None:
-    """Send what is left of the traces."""
+    """Send what is left of the traces, and the metrics once more."""
+    for pusher in _pushers:
+        pusher.stop()
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
+    while _pushers:
+        _pushers.pop().join()
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
@@ -159,17 +168,27 @@ def current_traceparent() -> str:
 def _open_otlp(telemetry: TelemetrySettings) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
+    return OTLPSpanExporter(**_connection(telemetry))
+
+
+def _push_metrics(telemetry: TelemetrySettings, resource: Resource) -> None:
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+    exporter = OTLPMetricExporter(**_connection(telemetry), timeout=_EXPORT_S)
+    _pushers.append(MetricsPusher(exporter, resource, telemetry.metrics_interval_s))
+
+
+def _connection(telemetry: TelemetrySettings) -> dict[str, Any]:
     from fetalmlops.platform.inference.channels import channel_credentials
 
     endpoint = telemetry.otlp_endpoint
     if not endpoint.startswith("http://"):
-        return OTLPSpanExporter(
-            endpoint=endpoint, insecure=False, credentials=channel_credentials(telemetry.tls, "telemetry.tls")
-        )
+        credentials = channel_credentials(telemetry.tls, "telemetry.tls")
+        return {"endpoint": endpoint, "insecure": False, "credentials": credentials}
     if telemetry.tls.enabled:
         msg = "Expected telemetry.otlp_endpoint to begin with https:// where telemetry.tls is enabled, got http://; mend one"
         raise SettingsError(msg)
-    return OTLPSpanExporter(endpoint=endpoint, insecure=True)
+    return {"endpoint": endpoint, "insecure": True}
 
 
 def _set_up_logging(process: str, level: str) -> None:

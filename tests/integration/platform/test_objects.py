@@ -45,6 +45,43 @@ def test_round_trip(objects: ObjectStore, uri: str) -> None:
         objects.get(ref)
 
 
+def test_an_opened_object_is_read_where_it_is_asked_for(objects: ObjectStore, uri: str) -> None:
+    data = os.urandom(300_000)
+    objects.put(uri, data, "text/plain")
+    with objects.open(uri) as file:
+        assert file.seek(0, os.SEEK_END) == len(data)
+        for offset, count in ((0, 10), (70_000, 10_000), (299_990, 65_536), (300_000, 5), (200_000, 100)):
+            file.seek(offset)
+            assert file.read(count) == data[offset : offset + count]
+        file.seek(100_000)
+        assert file.read(-1) == data[100_000:]
+    objects.delete([uri])
+    with pytest.raises(ObjectMissingError):
+        objects.open(uri)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_deletion_in_files_is_durable_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    objects, real, synced = open_objects(Settings(home=tmp_path)), os.fsync, []
+    uris = [URI.format(name) for name in "ab"]
+    for uri in uris:
+        objects.put(uri, b"abc", "text/plain")
+    folder = tmp_path / "objects" / "clean" / "frames" / "2026-01-01T00"
+    if not there:  # deleted by one that was killed before it could make that durable
+        for path in folder.iterdir():
+            path.unlink()
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, sorted(folder.iterdir())))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    objects.delete(uris)
+    assert synced == [(folder.stat().st_ino, [])]  # once, and after the last one was gone
+
+
 def test_the_first_object_of_a_name_stays_and_is_the_one_cited(objects: ObjectStore, uri: str) -> None:
     first = objects.put(uri, b"one", "text/plain")
     assert objects.put(uri, b"two", "text/plain") == first

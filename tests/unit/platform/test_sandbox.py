@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fetalmlops.domain.contracts.refusals import RefusalDetails
 from fetalmlops.domain.errors import (
     ContractError,
     DeadlyError,
@@ -28,6 +29,7 @@ from fetalmlops.platform.sandbox.parent import ChildDiedError, ChildTimeoutError
 TARGETS = """
 import ctypes, os, time
 from fetalmlops.domain import errors
+from fetalmlops.domain.contracts.refusals import RefusalDetails
 
 started = []
 def start(): started.append(1)
@@ -55,6 +57,7 @@ def keep(count): kept.append(bytearray(count)); return os.getpid()
 def refuse(name):
     raise {
         "permanent": errors.PermanentError("no", reason="undecodable"),
+        "detailed": errors.PermanentError("no", reason="text-found", details=RefusalDetails(code="x", rows=2)),
         "contract": errors.ContractError("no", reason="schema"),
         "digest": errors.DigestMismatchError("no"),
         "transient": errors.TransientError("no", dependency="vault", everyone=True),
@@ -125,7 +128,8 @@ def test_a_result_is_checked_against_its_type() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "fields"),
     [
-        ("permanent", PermanentError, {"reason": "undecodable"}),
+        ("permanent", PermanentError, {"reason": "undecodable", "details": None}),
+        ("detailed", PermanentError, {"reason": "text-found", "details": RefusalDetails(code="x", rows=2)}),
         ("contract", ContractError, {"reason": "schema"}),
         ("digest", DigestMismatchError, {"reason": "digest-mismatch"}),
         ("transient", TransientError, {"dependency": "vault", "everyone": True}),

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import tomli_w
 
 from fetalmlops.domain.errors import SettingsError
+from fetalmlops.platform.deid.keys import load_valkey_password, make_missing_keys
 from fetalmlops.platform.dicom.sources import write_default_sources
 from fetalmlops.platform.embedded.errors import EmbeddedError
 from fetalmlops.platform.embedded.files import write_file
 from fetalmlops.platform.embedded.kafka import configure_broker
 from fetalmlops.platform.embedded.ports import choose_ports, port_is_free, read_ports, write_ports
-from fetalmlops.platform.embedded.programs import BROKER, PROGRAMS, SERVICES, VALKEY, health_name
+from fetalmlops.platform.embedded.programs import BROKER, OPTIONAL, SERVICES, VALKEY, chosen_programs, health_name
 from fetalmlops.platform.embedded.valkey import configure_valkey
-from fetalmlops.platform.keys import load_valkey_password, make_missing_keys
 from fetalmlops.platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ __all__ = ["Configuration", "configure", "recorded_ports"]
 _CONTROLLER = "controller"
 _LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 
-_USUAL_PORTS = {BROKER: 9092, _CONTROLLER: 9093, VALKEY: 6379, "listener": 11112, "inference": 0}
+_USUAL_PORTS = {BROKER: 9092, _CONTROLLER: 9093, VALKEY: 6379, "listener": 11112, "inference": 0, "gateway": 8080}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def configure(layout: Layout, *, usual_ports: bool = True) -> Configuration:
     layout
         The state folder, prepared.
     usual_ports
-        Whether to prefer the usual ports (9092, 6379, 11112) at the first start; otherwise any free ones.
+        Whether to prefer the usual ports (9092, 6379, 11112, 8080) at the first start; otherwise any free ones.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def configure(layout: Layout, *, usual_ports: bool = True) -> Configuration:
     make_missing_keys(load_settings(layout.home).model_copy(update={"provision_keys": True}))
     ports = _propose(layout, usual_ports=usual_ports)
     settings = _write_settings(layout, ports)
-    programs = tuple(name for name in PROGRAMS if not _is_elsewhere(settings, name))
+    programs = tuple(name for name in chosen_programs(settings) if not _is_elsewhere(settings, name))
     ports.update(_chosen(settings, programs))
     _check_chosen(settings, ports, programs)
     write_ports(_ports_file(layout), ports)
@@ -90,7 +90,7 @@ def recorded_ports(layout: Layout) -> dict[str, int]:
 
 
 def _propose(layout: Layout, *, usual_ports: bool) -> dict[str, int]:
-    names = [*_USUAL_PORTS, *(health_name(service) for service in SERVICES)]
+    names = [*_USUAL_PORTS, *(health_name(service) for service in SERVICES + OPTIONAL)]
     before = recorded_ports(layout)
     usual = _USUAL_PORTS if usual_ports else {}
     return choose_ports({name: before.get(name) or usual.get(name, 0) for name in names})
@@ -105,6 +105,7 @@ def _write_settings(layout: Layout, ports: Mapping[str, int]) -> Settings:
         "valkey": {"host": "127.0.0.1", "port": ports[VALKEY], "password": password},
         "listener": {"port": ports["listener"]},
         "inference": {"port": ports["inference"]},
+        "gateway": {"port": ports["gateway"]},
     }
     text = "# Written by `fetalmlops up`; your own settings go to ../fetalmlops.toml, which wins.\n" + tomli_w.dumps(
         values
@@ -127,7 +128,11 @@ def _broker_port(settings: Settings) -> int | None:
 
 def _chosen(settings: Settings, programs: tuple[str, ...]) -> dict[str, int]:
     """Return the ports that the settings ask for; 0 leaves the choice to us."""
-    wanted = {"listener": settings.listener.port, "inference": settings.inference.port}
+    wanted = {
+        "listener": settings.listener.port,
+        "inference": settings.inference.port,
+        "gateway": settings.gateway.port,
+    }
     if BROKER in programs:
         wanted[BROKER] = _broker_port(settings) or 0
     if VALKEY in programs:
@@ -142,7 +147,11 @@ def _chosen(settings: Settings, programs: tuple[str, ...]) -> dict[str, int]:
 
 
 def _check_chosen(settings: Settings, ports: Mapping[str, int], programs: tuple[str, ...]) -> None:
-    hosts = {"listener": settings.listener.host, "inference": settings.inference.host}
+    hosts = {
+        "listener": settings.listener.host,
+        "inference": settings.inference.host,
+        "gateway": settings.gateway.host,
+    }
     for name in (_CONTROLLER, *programs):
         if name in ports and not port_is_free(ports[name], hosts.get(name, "127.0.0.1")):
             msg = (

@@ -21,6 +21,7 @@ import psutil
 
 from fetalmlops.domain.contracts.sources import UnlistedAction
 from fetalmlops.domain.errors import FetalMLOpsError
+from fetalmlops.platform.deid.keys import load_pseudonym_key, load_vault_keys, pseudonym_key_file
 from fetalmlops.platform.dicom.sources import read_sources
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.jars import find_jars
@@ -29,7 +30,6 @@ from fetalmlops.platform.embedded.orphans import find_orphans
 from fetalmlops.platform.embedded.ports import port_is_free
 from fetalmlops.platform.embedded.status import fetch_status
 from fetalmlops.platform.embedded.valkey import valkey_program
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys, pseudonym_key_file
 from fetalmlops.platform.settings import load_settings
 
 if TYPE_CHECKING:

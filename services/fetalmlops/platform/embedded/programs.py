@@ -15,8 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fetalmlops.platform.embedded.layout import Layout
+    from fetalmlops.platform.settings import Settings
 
-__all__ = ["BROKER", "PROGRAMS", "SERVERS", "SERVICES", "VALKEY", "Group", "Program", "health_name", "make_programs"]
+__all__ = [
+    "BROKER",
+    "OPTIONAL",
+    "PROGRAMS",
+    "SERVERS",
+    "SERVICES",
+    "SHADOW",
+    "VALKEY",
+    "Group",
+    "Program",
+    "chosen_programs",
+    "health_name",
+    "make_programs",
+]
 
 BROKER = "broker"
 """Name of the embedded Kafka."""
@@ -27,11 +41,19 @@ VALKEY = "valkey"
 SERVERS = (BROKER, VALKEY)
 """What every service needs, started first and stopped last."""
 
-SERVICES = ("listener", "anonymizer", "normalizer", "inference", "classifier", "keeper")
+SERVICES = ("listener", "anonymizer", "normalizer", "inference", "classifier", "keeper", "gateway")
 """Our own processes, each run as ``python -m fetalmlops.<name>``."""
 
 PROGRAMS = SERVERS + SERVICES
-"""Every program, in the order of the flow."""
+"""Every program that always runs, in the order of the flow."""
+
+SHADOW = "shadow"
+"""Name of the process by which a shadow judges what the champion judges."""
+
+OPTIONAL = (SHADOW,)
+"""Processes that run where the settings ask for them."""
+
+_COMMANDS = {SHADOW: ("fetalmlops.classifier", "--role", "shadow")}
 
 
 class Group(StrEnum):
@@ -66,6 +88,11 @@ class Program:
     stop_s: int
 
 
+def chosen_programs(settings: Settings) -> tuple[str, ...]:
+    """Return the programs that the settings ask for."""
+    return (*PROGRAMS, SHADOW) if settings.inference.shadow else PROGRAMS
+
+
 def health_name(service: str) -> str:
     """Return the name under which the port of a service's health endpoint is recorded."""
     return f"health.{service}"
@@ -79,7 +106,7 @@ def make_programs(layout: Layout, names: Iterable[str], ports: Mapping[str, int]
     layout
         The state folder.
     names
-        Which of `PROGRAMS`.
+        Which of `PROGRAMS` and `OPTIONAL`.
     ports
         Name to port, with a health port for each service.
 
@@ -96,14 +123,14 @@ def make_programs(layout: Layout, names: Iterable[str], ports: Mapping[str, int]
     if VALKEY in chosen:
         command = valkey_command(layout)
         programs.append(Program(name=VALKEY, command=command, group=Group.SERVERS, environment={}, stop_s=10))
-    return programs + [_service(name, ports[health_name(name)]) for name in SERVICES if name in chosen]
+    return programs + [_service(name, ports[health_name(name)]) for name in SERVICES + OPTIONAL if name in chosen]
 
 
 def _service(name: str, port: int) -> Program:
     # -P: the working folder is the state folder, and nothing in it may be imported by accident.
     return Program(
         name=name,
-        command=(sys.executable, "-P", "-m", f"fetalmlops.{name}"),
+        command=(sys.executable, "-P", "-m", *_COMMANDS.get(name, (f"fetalmlops.{name}",))),
         group=Group.SERVICES,
         environment={"FETALMLOPS_HEALTH__PORT": str(port)},
         stop_s=40,

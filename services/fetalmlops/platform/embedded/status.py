@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
+from fetalmlops.domain.contracts.topics import FRAMES_NORMALIZED
 from fetalmlops.domain.errors import TransientError
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.journal import read_journal
-from fetalmlops.platform.embedded.programs import PROGRAMS
+from fetalmlops.platform.embedded.programs import OPTIONAL, PROGRAMS, SHADOW
 from fetalmlops.platform.embedded.readiness import Readiness, fetch_readiness
-from fetalmlops.platform.lag import fetch_lags
+from fetalmlops.platform.lag import STAGE_INPUTS, fetch_lags
 from fetalmlops.platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -73,14 +74,15 @@ def fetch_status(system: EmbeddedSystem) -> SystemStatus:
     ports = recorded_ports(system.layout)
     states = system.supervisor.states()
     journal = read_journal(system.supervisor.log)
-    with ThreadPoolExecutor(len(PROGRAMS) + 1) as pool:
+    programs = (*PROGRAMS, *(name for name in OPTIONAL if name in states))
+    with ThreadPoolExecutor(len(programs) + 1) as pool:
         lags = pool.submit(_lags, settings)
         answers = dict(
-            zip(PROGRAMS, pool.map(lambda name: fetch_readiness(name, settings, ports), PROGRAMS), strict=True)
+            zip(programs, pool.map(lambda name: fetch_readiness(name, settings, ports), programs), strict=True)
         )
         processes = tuple(
             _process(name, states.get(name), answers[name], ports, lags.result(), journal.restarts(name))
-            for name in PROGRAMS
+            for name in programs
         )
     ready = all(process.health in {"ready", "elsewhere"} for process in processes)
     return SystemStatus(home=home, running=True, ready=ready, processes=processes)
@@ -127,6 +129,7 @@ def _memory(pid: int) -> int | None:
 
 def _lags(settings: Settings) -> dict[str, int]:
     try:
-        return fetch_lags(settings.kafka, timeout_ms=_TIMEOUT_MS)
+        inputs = {**STAGE_INPUTS, SHADOW: FRAMES_NORMALIZED} if settings.inference.shadow else STAGE_INPUTS
+        return fetch_lags(settings.kafka, inputs, timeout_ms=_TIMEOUT_MS)
     except TransientError:
         return {}

@@ -18,7 +18,15 @@ from fetalmlops.platform.embedded.journal import last_lines, read_journal
 from fetalmlops.platform.embedded.kafka import format_storage
 from fetalmlops.platform.embedded.layout import Layout
 from fetalmlops.platform.embedded.orphans import find_orphans, stop_processes
-from fetalmlops.platform.embedded.programs import BROKER, PROGRAMS, SERVERS, SERVICES, make_programs
+from fetalmlops.platform.embedded.programs import (
+    BROKER,
+    OPTIONAL,
+    PROGRAMS,
+    SERVERS,
+    SERVICES,
+    chosen_programs,
+    make_programs,
+)
 from fetalmlops.platform.embedded.readiness import fetch_readiness
 from fetalmlops.platform.embedded.supervision import Supervisor
 from fetalmlops.platform.provisioning import provision_topics
@@ -63,7 +71,7 @@ class EmbeddedSystem:
 
     def up(
         self,
-        programs: Sequence[str] = PROGRAMS,
+        programs: Sequence[str] | None = None,
         *,
         report: Report = lambda _name, _state: None,
         before_services: Callable[[Settings], None] = lambda _settings: None,
@@ -73,7 +81,8 @@ class EmbeddedSystem:
         Parameters
         ----------
         programs
-            Which of `PROGRAMS`; the servers alone are enough for tests of a single part.
+            Which of `PROGRAMS` and `OPTIONAL`; default: those that the settings ask for. The servers alone are enough for
+            tests of a single part.
         report
             Told of every step.
         before_services
@@ -89,12 +98,13 @@ class EmbeddedSystem:
         self.layout.prepare()
         with self._alone():
             configuration = self._running() or self._launch(report)
+            programs = chosen_programs(configuration.settings) if programs is None else programs
             self._bring_up([name for name in SERVERS if name in programs], configuration, report)
             if BROKER in programs:
                 report("topics", "provisioning")
                 provision_topics(configuration.settings.kafka)
                 report("topics", "ready")
-            services = [name for name in SERVICES if name in programs]
+            services = [name for name in SERVICES + OPTIONAL if name in programs]
             if services:
                 before_services(configuration.settings)
             self._bring_up(services, configuration, report)
@@ -124,7 +134,7 @@ class EmbeddedSystem:
         """Return what a running supervisor was configured with; None if none runs."""
         if not self.supervisor.is_running():
             return None
-        programs = tuple(name for name in PROGRAMS if name in self.supervisor.states())
+        programs = tuple(name for name in PROGRAMS + OPTIONAL if name in self.supervisor.states())
         ports = recorded_ports(self.layout)
         return Configuration(settings=load_settings(self.layout.home), ports=ports, programs=programs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import openvino
@@ -11,17 +11,27 @@ from openvino import properties
 from openvino.properties import hint
 
 from fetalmlops.domain.errors import ContractError, SettingsError
-from fetalmlops.domain.models.engine import INPUT_NAME, OUTPUT_NAMES, EngineOutput
+from fetalmlops.domain.models.engine import (
+    INPUT_NAME,
+    OUTPUT_NAMES,
+    EngineOutput,
+    absent_output,
+    batch_parts,
+    join_outputs,
+)
 from fetalmlops.domain.models.manifest import Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from fetalmlops.domain.models.bundle import Bundle
 
-__all__ = ["OpenVinoEngine", "supports_bf16"]
+__all__ = ["OpenVinoEngine", "can_run", "supports_bf16"]
 
 _DEVICE: Final = "CPU"
+_SIZES: Final = (8, 4, 2, 1)
 _BF16: Final = "BF16"
 _TYPES: Final = {
     Precision.F32: openvino.Type.f32,
@@ -30,14 +40,29 @@ _TYPES: Final = {
 }
 
 
+class _Compiled(NamedTuple):
+    """The network for one number of frames."""
+
+    request: Any
+    outputs: dict[str, Any]
+
+
 def supports_bf16() -> bool:
     """Return whether this CPU computes in bf16."""
     capabilities = openvino.Core().get_property(_DEVICE, properties.device.capabilities)
     return _BF16 in capabilities
 
 
+def can_run(precision: Precision) -> bool:
+    """Return whether this CPU computes in a precision; integers and f32 run on every one."""
+    return precision is not Precision.BF16 or supports_bf16()
+
+
 class OpenVinoEngine:
     """Runs a bundle's network by OpenVINO on the CPU, in one stream.
+
+    A network whose number of frames is fixed takes up to a fifth less time, because nothing is planned anew in each call. So it
+    is compiled once for each of a few numbers of frames, when that number first comes, and a batch is cut into these.
 
     Parameters
     ----------
@@ -47,6 +72,8 @@ class OpenVinoEngine:
         Threads that one inference uses. Several processes of one thread do more than one process of several.
     precision
         Precision; default: the bundle's. Quantised networks (int8) carry their quantisation in the ONNX.
+    alter
+        Changes the network before it is compiled, as sanity checks of explanations do; default: nothing.
 
     Raises
     ------
@@ -56,22 +83,32 @@ class OpenVinoEngine:
         If this CPU does not compute in that precision.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, precision: Precision | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int = 1,
+        precision: Precision | None = None,
+        alter: Callable[[Any], None] | None = None,
+    ) -> None:
         self._precision = precision or bundle.manifest.default_precision
         network = bundle.network(self._precision)
-        if self._precision is Precision.BF16 and not supports_bf16():
+        if not can_run(self._precision):
             msg = f"Expected a CPU with bf16 for inference.precision, got {platform.machine()} without; set f32"
             raise SettingsError(msg)
+        self._outputs = bundle.manifest.outputs
+        self._options = _options(threads, self._precision)
+        self._compiled: dict[int, _Compiled] = {}
         try:
-            core = openvino.Core()
-            compiled = core.compile_model(core.read_model(network), _DEVICE, _options(threads, self._precision))
-            self._request = compiled.create_infer_request()
-            self._outputs = [compiled.output(name) for name in OUTPUT_NAMES]
-            self._input = compiled.input(INPUT_NAME)
+            self._core = openvino.Core()
+            self._model = self._core.read_model(network)
+            if alter is not None:
+                alter(self._model)
+            self._shape = self._model.input(INPUT_NAME).get_partial_shape()
+            self._for(1)
         except RuntimeError as error:
-            msg = (
-                f"Expected a network with the input {INPUT_NAME} and the outputs {', '.join(OUTPUT_NAMES)}, got another"
-            )
+            outputs = ", ".join(bundle.manifest.outputs)
+            msg = f"Expected a network with the input {INPUT_NAME} and the outputs {outputs}, got another"
             raise ContractError(msg, reason="bundle") from error
 
     @property
@@ -87,8 +124,27 @@ class OpenVinoEngine:
     def infer(self, batch: NDArray[np.float32]) -> EngineOutput:
         """Run the network; see `fetalmlops.domain.models.engine.Engine`."""
         frames = np.ascontiguousarray(batch, np.float32)[:, None]
-        results = self._request.infer({self._input: frames}, share_inputs=True)
-        return EngineOutput(*(results[output] for output in self._outputs))
+        return join_outputs([self._run(frames[start:stop]) for start, stop in batch_parts(len(frames), _SIZES)])
+
+    def _run(self, frames: NDArray[np.float32]) -> EngineOutput:
+        compiled = self._for(len(frames))
+        results = compiled.request.infer({0: frames}, share_inputs=True)
+        return EngineOutput(
+            *(
+                results[compiled.outputs[name]] if name in compiled.outputs else absent_output(name, len(frames))
+                for name in OUTPUT_NAMES
+            )
+        )
+
+    def _for(self, count: int) -> _Compiled:
+        """Return the network compiled for a number of frames."""
+        if count not in self._compiled:
+            self._shape[0] = count
+            self._model.reshape({INPUT_NAME: self._shape})
+            compiled = self._core.compile_model(self._model, _DEVICE, self._options)
+            outputs = {name: compiled.output(name) for name in self._outputs}
+            self._compiled[count] = _Compiled(compiled.create_infer_request(), outputs)
+        return self._compiled[count]
 
 
 def _options(threads: int, precision: Precision) -> dict[str, object]:

@@ -6,18 +6,21 @@ import asyncio
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 import numpy as np
 from opentelemetry.trace import SpanKind
 
-from fetalmlops.domain.contracts.planes import BrainPlane, Decision, Plane, ReleaseStatus
-from fetalmlops.domain.errors import FetalMLOpsError, PermanentError, TransientError
-from fetalmlops.platform.inference.channels import MESSAGE_OPTIONS, PUSHBACK_KEY, REASON_KEY, channel_credentials
-from fetalmlops.platform.telemetry import current_traceparent, span
+from fetalmlops.domain.contracts.planes import BrainPlane, Decision, EnergyMethod, Plane, ReleaseStatus, Role
+from fetalmlops.domain.energy.attribution import Cost
+from fetalmlops.platform.inference.calls import as_error, trace_metadata
+from fetalmlops.platform.inference.channels import open_channel
+from fetalmlops.platform.inference.pool import Pool
+from fetalmlops.platform.inference.sending import send
+from fetalmlops.platform.telemetry import span
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
-from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,18 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification", "InferenceClient", "ModelIdentity", "ModelMetadata", "open_inference"]
 
-INFERENCE: Final = "inference"
-"""Name of the inference service as a dependency."""
-
 _CHUNK_FRAMES: Final = 16
-_LEAST_WAIT_S: Final = 0.05
-_CHANNEL_OPTIONS: Final = (
-    *MESSAGE_OPTIONS,
-    # A service that comes back is found within a second; the default back-off grows to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
-_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}
 
 
 @dataclass(frozen=True)
@@ -82,36 +74,39 @@ class Classification:
     probabilities
         Calibrated probability of each plane.
     brain_plane
-        Likeliest brain sub-plane, given a brain.
+        Likeliest brain sub-plane, given a brain; None where the bundle tells none.
     brain_probabilities
         Calibrated probability of each brain sub-plane, given a brain.
     best_frame
         DICOM frame number (from 1) of the frame that shows the plane best.
     ood_score
-        Out-of-scope score of that frame; 1 is the bundle's limit.
+        Out-of-scope score of that frame, 1 is the bundle's limit; None where the bundle has none.
     decision, reasons
         What the result asks of its reader, and why it is not more.
     embedding
-        Embedding of the best frame, ``float32`` of [length]; None unless wanted.
+        Embedding of the best frame, ``float32`` of [length]; None unless wanted and given by the bundle.
     explanation
-        Class-activation map of the best frame, ``float32`` of [grid rows, grid columns]; None unless wanted.
+        Class-activation map of the best frame, ``float32`` of [grid rows, grid columns]; None as the embedding.
     inference_ms
         Time that the service took for the call.
+    energy
+        Energy that the call took, without its share of the machine's idle power; None where the service does not tell.
     """
 
     model: ModelIdentity
     plane: Plane
     confidence: float
     probabilities: dict[str, float]
-    brain_plane: BrainPlane
+    brain_plane: BrainPlane | None
     brain_probabilities: dict[str, float]
     best_frame: int
-    ood_score: float
+    ood_score: float | None
     decision: Decision
     reasons: tuple[str, ...]
     embedding: NDArray[np.float32] | None
     explanation: NDArray[np.float32] | None
     inference_ms: float
+    energy: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +120,8 @@ class ModelMetadata:
 class InferenceClient:
     """Calls an inference service. Make and use it within one event loop; it is an asynchronous context manager.
 
+    It keeps a connection to each process of the service and asks the one that has least of its calls in work.
+
     Parameters
     ----------
     target
@@ -137,11 +134,12 @@ class InferenceClient:
 
     def __init__(self, target: str, tls: TlsSettings | None = None, *, timeout_s: float = 10.0) -> None:
         self._timeout_s = timeout_s
-        if tls is not None and tls.enabled:
-            self._channel = grpc.aio.secure_channel(target, channel_credentials(tls), options=_CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._stub = pb_grpc.InferenceServiceStub(self._channel)
+        self._pool = Pool(partial(open_channel, target, tls))
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """Numbers of the service's processes that are reached."""
+        return self._pool.reached
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,8 +148,8 @@ class InferenceClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+        """Close the connections."""
+        await self._pool.close()
 
     async def classify(
         self,
@@ -161,12 +159,15 @@ class InferenceClient:
         want_embedding: bool = True,
         want_explanation: bool = True,
         bundle_digest: str = "",
+        pipeline_digest: str = "",
+        role: Role = Role.CHAMPION,
+        patient: bool = True,
         timeout: float | None = None,
     ) -> Classification:
         """Classify the frames of one instance.
 
-        A service that is overloaded is asked again when it says so, until the deadline, if `chunks` can be read again: an
-        iterator cannot.
+        A call that died with its process is sent to another one, and a service that is overloaded is asked again when it says
+        so, until the deadline, if `chunks` can be read again: an iterator cannot.
 
         Parameters
         ----------
@@ -178,60 +179,66 @@ class InferenceClient:
             Whether to return them.
         bundle_digest
             The only bundle whose answer is wanted; empty for any.
+        pipeline_digest
+            Which normalisation pipeline made the frames; empty to let any bundle judge them.
+        role
+            Role of the model that is asked.
+        patient
+            Whether to ask an overloaded service again.
         timeout
             Deadline in seconds; default: the client's.
 
         Raises
         ------
         PermanentError
-            If the service refuses the frames as against the contract.
+            If the service refuses the frames as against the contract, (reason `PIPELINE_REASON`) as another pipeline's than
+            the bundle's, or (reason `ROLE_REASON`) because no model serves in that role.
         TransientError
             If it does not answer, is overloaded or not ready (`everyone` is true), or fails at this call, is too slow for
             its deadline or serves another bundle (`everyone` is false).
         """
         options = pb.ClassifyOptions(
-            want_embedding=want_embedding, want_explanation=want_explanation, bundle_digest=bundle_digest
+            want_embedding=want_embedding,
+            want_explanation=want_explanation,
+            bundle_digest=bundle_digest,
+            pipeline_digest=pipeline_digest,
+            role=role,
         )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._timeout_s if timeout is None else timeout)
+        method = "ClassifyFrame" if len(frame_numbers) == 1 else "Classify"
         with span(
-            "fetalmlops.rpc.inference.v1.InferenceService/Classify",
+            f"fetalmlops.rpc.inference.v1.InferenceService/{method}",
             kind=SpanKind.CLIENT,
-            attributes={"rpc.system": "grpc", "rpc.method": "Classify"},
+            attributes={"rpc.system": "grpc", "rpc.method": method},
         ):
-            while True:
-                try:
-                    requests = _requests(options, chunks, frame_numbers)
-                    return _classification(await self._call(requests, deadline - loop.time()))
-                except grpc.aio.AioRpcError as error:
-                    wait_s = _retry_after(error)
-                    if wait_s is None or isinstance(chunks, Iterator) or loop.time() + wait_s >= deadline:
-                        raise _as_error(error) from None
-                    await asyncio.sleep(wait_s)
 
-    async def _call(self, requests: Iterator[pb.ClassifyRequest], timeout: float) -> pb.ClassifyResponse:
-        call = self._stub.Classify(timeout=max(0.0, timeout), metadata=_trace_metadata())
-        try:
-            for request in requests:
-                await call.write(request)
-            await call.done_writing()
-        except asyncio.InvalidStateError:
-            # The service has answered before the last message: its status says why.
-            pass
-        except BaseException:
-            call.cancel()
-            raise
-        response: pb.ClassifyResponse = await call
-        return response
+            async def ask(stub: Any, left_s: float, pause_s: float) -> tuple[pb.ClassifyResponse, Any]:
+                messages = _frame_chunks(chunks, frame_numbers)
+                if len(frame_numbers) == 1:
+                    return await _ask_once(stub, options, messages, left_s)
+                return await _ask(stub, options, messages, left_s, pause_s)
 
-    async def metadata(self, *, timeout: float | None = None) -> ModelMetadata:
-        """Return what serves. Raises as `classify`."""
+            try:
+                response = await send(
+                    self._pool, ask, deadline, again=not isinstance(chunks, Iterator), patient=patient
+                )
+            except grpc.aio.AioRpcError as error:
+                raise as_error(error) from None
+        return _classification(response)
+
+    async def metadata(self, *, role: Role = Role.CHAMPION, timeout: float | None = None) -> ModelMetadata:
+        """Return what serves in a role. Raises as `classify`."""
+        deadline = asyncio.get_running_loop().time() + (self._timeout_s if timeout is None else timeout)
+
+        async def ask(stub: Any, left_s: float, _pause_s: float) -> tuple[pb.GetModelMetadataResponse, Any]:
+            call = stub.GetModelMetadata(pb.GetModelMetadataRequest(role=role), timeout=left_s)
+            return await call, await call.initial_metadata()
+
         try:
-            response = await self._stub.GetModelMetadata(
-                pb.GetModelMetadataRequest(), timeout=self._timeout_s if timeout is None else timeout
-            )
+            response = await send(self._pool, ask, deadline)
         except grpc.aio.AioRpcError as error:
-            raise _as_error(error) from None
+            raise as_error(error) from None
         return ModelMetadata(_identity(response.model), response.manifest)
 
 
@@ -240,21 +247,41 @@ def open_inference(settings: InferenceSettings) -> InferenceClient:
     return InferenceClient(f"{settings.host}:{settings.port}", settings.tls, timeout_s=settings.timeout_s)
 
 
-def _trace_metadata() -> tuple[tuple[str, str], ...]:
-    traceparent = current_traceparent()
-    return (("traceparent", traceparent),) if traceparent else ()
+async def _ask_once(
+    stub: Any, options: pb.ClassifyOptions, messages: Iterator[pb.FrameChunk], timeout: float
+) -> tuple[pb.ClassifyResponse, Any]:
+    request = pb.ClassifyFrameRequest(options=options, frame=next(messages, None))
+    call = stub.ClassifyFrame(request, timeout=timeout, metadata=trace_metadata())
+    response = await call
+    return response.result, await call.initial_metadata()
 
 
-def _requests(
-    options: pb.ClassifyOptions, chunks: Iterable[NDArray[np.uint8]], frame_numbers: Sequence[int]
-) -> Iterator[pb.ClassifyRequest]:
-    yield pb.ClassifyRequest(options=options)
+async def _ask(
+    stub: Any, options: pb.ClassifyOptions, messages: Iterator[pb.FrameChunk], timeout: float, pause_s: float
+) -> tuple[pb.ClassifyResponse, Any]:
+    call = stub.Classify(timeout=timeout, metadata=trace_metadata())
+    try:
+        await call.write(pb.ClassifyRequest(options=options))
+        await asyncio.sleep(pause_s)
+        for message in messages:
+            await call.write(pb.ClassifyRequest(frames=message))
+        await call.done_writing()
+    except asyncio.InvalidStateError:
+        # The service has answered before the last message: its status says why.
+        pass
+    except BaseException:
+        call.cancel()
+        raise
+    return await call, await call.initial_metadata()
+
+
+def _frame_chunks(chunks: Iterable[NDArray[np.uint8]], frame_numbers: Sequence[int]) -> Iterator[pb.FrameChunk]:
     start = 0
     for chunk in chunks:
         for first in range(0, len(chunk), _CHUNK_FRAMES):
             frames = chunk[first : first + _CHUNK_FRAMES]
             pixels = frames.tobytes()
-            part = pb.FrameChunk(
+            yield pb.FrameChunk(
                 rows=frames.shape[1],
                 columns=frames.shape[2],
                 frame_numbers=frame_numbers[start : start + len(frames)],
@@ -262,7 +289,6 @@ def _requests(
                 sha256=hashlib.sha256(pixels).digest(),
             )
             start += len(frames)
-            yield pb.ClassifyRequest(frames=part)
 
 
 def _classification(response: pb.ClassifyResponse) -> Classification:
@@ -278,16 +304,25 @@ def _classification(response: pb.ClassifyResponse) -> Classification:
         plane=Plane(plane),
         confidence=probabilities[plane],
         probabilities=probabilities,
-        brain_plane=BrainPlane(max(brain_probabilities, key=brain_probabilities.__getitem__)),
+        brain_plane=BrainPlane(max(brain_probabilities, key=brain_probabilities.__getitem__))
+        if brain_probabilities
+        else None,
         brain_probabilities=brain_probabilities,
         best_frame=response.best_frame_number,
-        ood_score=response.ood_score,
+        ood_score=None if "ood_score" in response.not_available else response.ood_score,
         decision=Decision(response.decision.outcome),
         reasons=tuple(response.decision.reasons),
         embedding=np.array(response.embedding, np.float32) if response.embedding else None,
         explanation=explanation,
         inference_ms=response.timing.total_ms,
+        energy=_energy(response),
     )
+
+
+def _energy(response: pb.ClassifyResponse) -> Cost | None:
+    if not response.HasField("energy"):
+        return None
+    return Cost(response.energy.joules, EnergyMethod(response.energy.method), response.energy.source)
 
 
 def _identity(model: pb.ModelIdentity) -> ModelIdentity:
@@ -300,23 +335,3 @@ def _identity(model: pb.ModelIdentity) -> ModelIdentity:
         release_status=ReleaseStatus(model.release_status),
         decision_digest=model.decision_digest,
     )
-
-
-def _trailer(error: grpc.aio.AioRpcError, key: str) -> str:
-    return next((str(value) for name, value in error.trailing_metadata() or () if name == key), "")
-
-
-def _retry_after(error: grpc.aio.AioRpcError) -> float | None:
-    """Return the seconds after which an overloaded service wants to be asked again; None if asking again is no help."""
-    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return None
-    pushback = _trailer(error, PUSHBACK_KEY)
-    return max(_LEAST_WAIT_S, int(pushback) / 1000) if pushback.isdecimal() else None
-
-
-def _as_error(error: grpc.aio.AioRpcError) -> FetalMLOpsError:
-    status = error.code()
-    if status is grpc.StatusCode.INVALID_ARGUMENT:
-        return PermanentError(str(error.details()), reason=_trailer(error, REASON_KEY) or "refused")
-    msg = f"Expected an answer of the inference service, got {status.name}; see its health and its log"
-    return TransientError(msg, dependency=INFERENCE, everyone=status in _AWAY)

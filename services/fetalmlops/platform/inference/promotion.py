@@ -1,6 +1,6 @@
 """Promoting bundles: the bundle's files and the promotion are durable in the object store before the event says so.
 
-An empty topic is filled again from the store, where the promotions are kept.
+What the topic lacks is published again from the store, where the promotions are kept.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fetalmlops.domain.contracts.codec import decode, encode
 from fetalmlops.domain.contracts.envelope import Envelope
@@ -16,21 +18,42 @@ from fetalmlops.domain.contracts.events import ModelPromoted
 from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.planes import Role
 from fetalmlops.domain.contracts.topics import MODEL_PROMOTED
+from fetalmlops.domain.errors import ContractError, DigestMismatchError, SettingsError
 from fetalmlops.domain.models.manifest import MANIFEST_NAME, decode_manifest
+from fetalmlops.domain.operations.promotions import History, Promoted
 from fetalmlops.platform.bus import read_topic
+from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from aiokafka import ConsumerRecord
 
     from fetalmlops.domain.contracts.events import ObjectRef
     from fetalmlops.platform.bus import Publisher
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.settings import KafkaSettings
 
-__all__ = ["fetch_bundle", "promote", "provision_model", "store_bundle"]
+__all__ = [
+    "INSTALLATION",
+    "announce",
+    "fetch_bundle",
+    "fetch_stored",
+    "promote",
+    "provision_model",
+    "read_history",
+    "retire",
+    "store_bundle",
+]
 
-_PROMOTIONS = "clean/bundles/promotions"
-_INSTALLATION = "installation"
+INSTALLATION: Final = "installation"
+"""The only actor that is no person: it promotes the bundled model where none was promoted ever."""
+
+_BUNDLES: Final = "clean/bundles"
+_PROMOTIONS: Final = f"{_BUNDLES}/promotions"
+_JSON: Final = "application/json"
+_LEAST_DIGITS: Final = 8
+_log = get_logger(__name__)
 
 
 def store_bundle(objects: ObjectStore, files: Mapping[str, bytes]) -> ObjectRef:
@@ -47,12 +70,18 @@ def store_bundle(objects: ObjectStore, files: Mapping[str, bytes]) -> ObjectRef:
     ------
     ContractError
         If the manifest breaks its contract.
+    DigestMismatchError
+        If a file that the store has already is not the manifest's: nothing there is overwritten.
     """
     manifest = decode_manifest(files[MANIFEST_NAME])
     digest = hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
-    for name, entry in manifest.files.items():
-        objects.put(f"clean/bundles/{digest}/{name}", files[name], entry.media_type)
-    return objects.put(f"clean/bundles/{digest}/{MANIFEST_NAME}", files[MANIFEST_NAME], "application/json")
+    wanted = {name: (entry.sha256, entry.media_type) for name, entry in manifest.files.items()}
+    for name, (sha256, media_type) in {**wanted, MANIFEST_NAME: (digest, _JSON)}.items():
+        ref = objects.put(f"{_BUNDLES}/{digest}/{name}", files[name], media_type)
+        if ref.sha256 != sha256:
+            msg = f"Expected {ref.uri} to be the manifest's, got a damaged object; delete it, and promote the bundle again"
+            raise DigestMismatchError(msg)
+    return ref
 
 
 def fetch_bundle(objects: ObjectStore, manifest: ObjectRef) -> dict[str, bytes]:
@@ -71,8 +100,47 @@ def fetch_bundle(objects: ObjectStore, manifest: ObjectRef) -> dict[str, bytes]:
     return {MANIFEST_NAME: data, **files}
 
 
+def fetch_stored(objects: ObjectStore, digest: str) -> dict[str, bytes]:
+    """Return the files of a bundle in the store by the beginning of its digest, at least 8 hexadecimal digits.
+
+    Raises
+    ------
+    SettingsError
+        If it is no beginning of a digest, or none or several bundles have it.
+    ObjectMissingError
+        If a file is not there.
+    """
+    is_digest = len(digest) >= _LEAST_DIGITS and set(digest) <= set("0123456789abcdef")
+    found = [name for name in objects.folders(_BUNDLES) if is_digest and name.startswith(digest)]
+    if len(found) != 1:
+        msg = (
+            f"Expected the beginning of one stored bundle's digest, {_LEAST_DIGITS} digits or more, got that of {len(found)}; "
+            "see `fetalmlops models history`"
+        )
+        raise SettingsError(msg)
+    return fetch_bundle(objects, objects.describe(f"{_BUNDLES}/{found[0]}/{MANIFEST_NAME}", _JSON))
+
+
+def read_history(objects: ObjectStore) -> History:
+    """Return all promotions that were ever made; one that cannot be read is passed over."""
+    found = []
+    for item in objects.walk(_PROMOTIONS):
+        try:
+            found.append(Promoted(_moment(item.uri), item.uri, decode(ModelPromoted, objects.read(item.uri))))
+        except ContractError as error:
+            _log.warning("promotion_passed_over", place=item.uri, error=str(error))
+    return History(found)
+
+
 async def promote(
-    files: Mapping[str, bytes], *, role: Role, actor: str, reason: str, objects: ObjectStore, publisher: Publisher
+    files: Mapping[str, bytes],
+    *,
+    role: Role,
+    actor: str,
+    reason: str,
+    objects: ObjectStore,
+    publisher: Publisher,
+    rollback: bool = False,
 ) -> ModelPromoted:
     """Store a bundle and its promotion, then publish it.
 
@@ -88,6 +156,13 @@ async def promote(
         Store of the clean zone.
     publisher
         For the event.
+    rollback
+        Whether the role goes back to a bundle that had it before.
+
+    Raises
+    ------
+    DigestMismatchError
+        As `store_bundle`.
     """
     manifest = decode_manifest(files[MANIFEST_NAME])
     ref = await asyncio.to_thread(store_bundle, objects, files)
@@ -100,18 +175,23 @@ async def promote(
         release_status=manifest.release_status,
         actor=actor,
         reason=reason,
+        rollback=rollback,
     )
-    now = round(time.time() * 1000)
-    place = f"{_PROMOTIONS}/{now:014d}-{ref.sha256[:16]}.json"
-    await asyncio.to_thread(objects.put, place, encode(promotion), "application/json")
-    await _publish(promotion, place, now, publisher)
-    return promotion
+    return await announce(promotion, objects, publisher)
+
+
+async def retire(
+    promotion: ModelPromoted, *, actor: str, reason: str, objects: ObjectStore, publisher: Publisher
+) -> ModelPromoted:
+    """End the role of the bundle that a promotion gave it to, by a promotion that says so. Parameters are as of `promote`."""
+    ended = msgspec.structs.replace(promotion, actor=actor, reason=reason, rollback=False, retired=True)
+    return await announce(ended, objects, publisher)
 
 
 async def provision_model(
     files: Mapping[str, bytes], kafka: KafkaSettings, objects: ObjectStore, publisher: Publisher
 ) -> ModelPromoted | None:
-    """Make sure that a model serves: refill an emptied topic, or promote the bundled model where none ever was.
+    """Make sure that a model serves: publish what the topic lacks, or promote the bundled model where none ever was.
 
     Parameters
     ----------
@@ -123,30 +203,64 @@ async def provision_model(
     Returns
     -------
     ModelPromoted or None
-        What was promoted now; None where the topic had a promotion already.
+        The last of what was published now; None where the topic had everything.
     """
-    async for _ in read_topic(kafka, MODEL_PROMOTED):
-        return None
-    places = sorted(item.uri for item in await asyncio.to_thread(lambda: list(objects.walk(_PROMOTIONS))))
+    known_ms = -1
+    async for record in read_topic(kafka, MODEL_PROMOTED):
+        known_ms = max(known_ms, _time_of(record))
+    history = await asyncio.to_thread(read_history, objects)
     latest = None
-    for place in places:
-        latest = decode(ModelPromoted, await asyncio.to_thread(objects.read, place))
-        await _publish(latest, place, int(place.rpartition("/")[2].partition("-")[0]), publisher)
-    if latest is not None:
+    # Newer ones alone: their maker ended between the store and the topic, or the topic was emptied.
+    for each in history.promotions:
+        if each.time_ms > known_ms:
+            latest = each.event
+            await _publish(each, publisher)
+    if latest is not None or known_ms >= 0:
         return latest
     reason = "first start: no promotion existed"
     return await promote(
-        files, role=Role.CHAMPION, actor=_INSTALLATION, reason=reason, objects=objects, publisher=publisher
+        files, role=Role.CHAMPION, actor=INSTALLATION, reason=reason, objects=objects, publisher=publisher
     )
 
 
-async def _publish(promotion: ModelPromoted, place: str, time_ms: int, publisher: Publisher) -> None:
-    digest = hashlib.sha256(place.encode()).hexdigest()[:32]
+async def announce(promotion: ModelPromoted, objects: ObjectStore, publisher: Publisher) -> ModelPromoted:
+    """Store a promotion, then publish it; returns it with what it replaces."""
+    history = await asyncio.to_thread(read_history, objects)
+    current = history.current(promotion.role)
+    replaces = current.event.bundle_digest if current and not promotion.retired else None
+    promotion = msgspec.structs.replace(promotion, replaces=replaces)
+    # Promotions count in order of time: a clock that is behind must not put one before those that it follows.
+    moment = max(round(time.time() * 1000), history.last_ms + 1)
+    place = f"{_PROMOTIONS}/{moment:014d}-{promotion.bundle_digest[:16]}.json"
+    await asyncio.to_thread(objects.put, place, encode(promotion), _JSON)
+    await _publish(Promoted(moment, place, promotion), publisher)
+    return promotion
+
+
+async def _publish(promoted: Promoted, publisher: Publisher) -> None:
+    promotion = promoted.event
+    digest = hashlib.sha256(promoted.place.encode()).hexdigest()[:32]
     envelope = Envelope(
         id=event_id(digest, "promotion", [promotion.bundle_digest, promotion.role]),
         type=MODEL_PROMOTED.name,
-        source=f"fetalmlops/{promotion.actor}",
-        time_ms=time_ms,
+        source="fetalmlops/cli",
+        time_ms=promoted.time_ms,
         subject=promotion.model,
     )
     await publisher.publish(MODEL_PROMOTED, promotion.model, envelope, promotion)
+
+
+def _moment(place: str) -> int:
+    digits = place.rpartition("/")[2].partition("-")[0]
+    if not digits.isdecimal():
+        msg = "Expected a promotion named by its time, got another object; remove it"
+        raise ContractError(msg, reason="promotion")
+    return int(digits)
+
+
+def _time_of(record: ConsumerRecord) -> int:
+    """Return when a record of the topic was promoted; one that cannot be read is there, and tells nothing."""
+    try:
+        return Envelope.from_headers(record.headers).time_ms
+    except ContractError:
+        return 0

@@ -1,4 +1,7 @@
-"""The child of a sandbox: ``python -m fetalmlops.platform.sandbox.child SOCKET PARENT MEMORY TARGET [INITIALIZER]``."""
+"""The child of a sandbox.
+
+``python -m fetalmlops.platform.sandbox.child SOCKET PARENT MEMORY KEPT NICENESS TARGET [INITIALIZER]``
+"""
 
 from __future__ import annotations
 
@@ -34,31 +37,29 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
-_NICENESS = 10
 _PAGE = resource.getpagesize()
 
 
 def main(arguments: list[str]) -> None:
     """Serve calls until the parent closes its end, or is gone."""
-    connection, parent, memory = (int(value) for value in arguments[:3])
+    connection, parent, memory, kept, niceness = (int(value) for value in arguments[:5])
     _die_with(parent)
-    # A decoder that takes long must not slow down those that carry the other instances.
-    os.nice(_NICENESS)
+    os.nice(niceness)
     # A Ctrl-C or a stop of the process group is the parent's to handle: it closes the connection when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=connection) as channel:
         try:
-            target = [_find(name) for name in arguments[3:]]
+            target = [_find(name) for name in arguments[5:]]
             for initialize in target[1:]:
                 initialize()
         except Exception as error:  # noqa: BLE001 - told to the parent, whatever it is
             _send(channel, encode(Refused(f"{type(error).__name__}: {error}")))
             return
-        _serve(channel, target[0], memory)
+        _serve(channel, target[0], memory, kept)
 
 
-def _serve(channel: socket.socket, target: Callable[..., Any], memory: int) -> None:
+def _serve(channel: socket.socket, target: Callable[..., Any], memory: int, kept: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What the libraries have mapped by now is theirs; the limit is for what calls add.
     base = _mapped()
@@ -68,7 +69,7 @@ def _serve(channel: socket.socket, target: Callable[..., Any], memory: int) -> N
         try:
             reply = _call(target, request)
             # Memory that a library never gives back would count against later calls.
-            retire = _mapped() > base + memory // 4
+            retire = _mapped() > base + kept
             _send(channel, encode(msgspec.structs.replace(reply, retire=retire)))
         except MemoryError:
             os._exit(EXIT_MEMORY)

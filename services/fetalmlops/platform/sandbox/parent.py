@@ -84,11 +84,16 @@ class Sandbox(Generic[T]):
     workers
         Number of children, and so of calls at once; more calls wait.
     memory_bytes
-        Address space that a call may add to what the libraries take. A child that has kept a quarter of it is replaced.
+        Address space that a call may add to what the libraries take.
+    kept_bytes
+        Address space that calls may leave taken; a child that has kept more is replaced. None is a quarter of `memory_bytes`.
     timeout
         Seconds that a call may take where it does not say otherwise.
     start_timeout
         Seconds that a child may take to start.
+    niceness
+        By how much the children stand back behind other processes, 0 to 19: a decoder that takes long must not slow down
+        those that carry the other instances.
 
     Examples
     --------
@@ -107,10 +112,15 @@ class Sandbox(Generic[T]):
         initializer: str | None = None,
         workers: int = 1,
         memory_bytes: int = 1024 * _MIB,
+        kept_bytes: int | None = None,
         timeout: float = 60.0,
         start_timeout: float = 60.0,
+        niceness: int = 10,
     ) -> None:
-        self._arguments = [str(memory_bytes), target, *([initializer] if initializer else [])]
+        kept = memory_bytes // 4 if kept_bytes is None else kept_bytes
+        limits = (memory_bytes, kept, niceness)
+        self._target = target
+        self._arguments = [*map(str, limits), target, *([initializer] if initializer else [])]
         self._result = msgspec.msgpack.Decoder(result)
         self._workers = workers
         self._timeout = timeout
@@ -238,7 +248,7 @@ class Sandbox(Generic[T]):
         if not isinstance(reply, Ready):
             await self._end(child)
             why = reply.message if isinstance(reply, Refused) else type(reply).__name__
-            msg = f"Expected a child to start with {self._arguments[1]}, got {why}"
+            msg = f"Expected a child to start with {self._target}, got {why}"
             raise SandboxError(msg)
         self._idle.put_nowait(child)
 

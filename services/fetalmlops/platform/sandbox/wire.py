@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from fetalmlops.domain import errors
+from fetalmlops.domain.contracts.refusals import RefusalDetails
 
 __all__ = [
     "EXIT_MEMORY",
@@ -59,6 +60,7 @@ class Raised(Struct, frozen=True, tag=True):
     name: str
     message: str
     reason: str = ""
+    details: RefusalDetails | None = None
     dependency: str = ""
     everyone: bool = False
     retire: bool = False
@@ -70,7 +72,7 @@ class Raised(Struct, frozen=True, tag=True):
             return errors.TransientError(self.message, dependency=self.dependency, everyone=self.everyone)
         error = kind(self.message)
         if isinstance(error, errors.PermanentError):
-            error.reason = self.reason
+            error.reason, error.details = self.reason, self.details
         return error
 
 
@@ -110,6 +112,7 @@ def to_raised(error: errors.FetalMLOpsError) -> Raised:
         name=name,
         message=str(error),
         reason=getattr(error, "reason", ""),
+        details=getattr(error, "details", None),
         dependency=getattr(error, "dependency", ""),
         everyone=getattr(error, "everyone", False),
     )

@@ -33,6 +33,7 @@ __all__ = ["follow"]
 E = TypeVar("E", bound=Event)
 
 _POLL_MS = 500
+_REMEDY = "Publish a corrected event; the state before it stays in force"
 _log = get_logger(__name__)
 
 
@@ -44,6 +45,8 @@ async def follow(
     publisher: Publisher,
     *,
     every: bool = False,
+    state: Callable[[E], str] | None = None,
+    remedy: str = _REMEDY,
 ) -> None:
     """Follow a topic until the process is asked to stop.
 
@@ -66,6 +69,10 @@ async def follow(
         For alarms.
     every
         Whether each event counts from the start on, not only the last one of its key.
+    state
+        Which part of the state an event is for, where that is not its key: an event replaces those before it of the same part.
+    remedy
+        What to do about an event that is refused, for the alarm.
     """
     waits = f"topic {topic.name}"
     service.health.waiting_for(waits)
@@ -76,7 +83,7 @@ async def follow(
         try:
             await consumer.start()
             service.health.served_by(BROKER)
-            follower = _Follower(topic, event_type, apply, service, publisher, consumer)
+            follower = _Follower(topic, event_type, apply, service, publisher, consumer, state, remedy)
             await follower.catch_up(every=every)
             service.health.served_by(waits)
             await follower.go_on()
@@ -97,6 +104,8 @@ class _Follower:
         service: Service,
         publisher: Publisher,
         consumer: AIOKafkaConsumer,
+        state: Callable[[E], str] | None,
+        remedy: str,
     ) -> None:
         self._topic = topic
         self._event_type = event_type
@@ -104,18 +113,20 @@ class _Follower:
         self._service = service
         self._publisher = publisher
         self._consumer = consumer
+        self._state = state
+        self._remedy = remedy
 
     async def catch_up(self, *, every: bool) -> None:
         partitions = [TopicPartition(self._topic.name, number) for number in range(self._topic.partitions)]
         self._consumer.assign(partitions)
         ends = await self._consumer.end_offsets(partitions)
-        states: dict[bytes | None, list[ConsumerRecord]] = {}
+        states: dict[str | bytes | None, list[ConsumerRecord]] = {}
         while not self._service.stopping.is_set() and await self._behind(ends):
             for record in await self._poll():
                 if every:
                     await self._take(record)
                 else:
-                    states.setdefault(record.key, []).append(record)
+                    states.setdefault(self._part(record), []).append(record)
         for records in states.values():
             # A bad event, or a foreign one, leaves the state as it was: the one before it counts.
             for record in reversed(records):
@@ -133,6 +144,15 @@ class _Follower:
     async def _poll(self) -> list[ConsumerRecord]:
         batches = await self._consumer.getmany(timeout_ms=_POLL_MS)
         return [record for records in batches.values() for record in records]
+
+    def _part(self, record: ConsumerRecord) -> str | bytes | None:
+        """Return which part of the state a record is for; what cannot be read is for none."""
+        if self._state is None:
+            return bytes(record.key) if record.key is not None else None
+        try:
+            return self._state(decode(self._event_type, record.value))
+        except FetalMLOpsError:
+            return None
 
     async def _take(self, record: ConsumerRecord) -> bool:
         """Take an event into the state; return whether it is part of it."""
@@ -156,7 +176,7 @@ class _Follower:
             what=f"An event of {record.topic} (partition {record.partition}, offset {record.offset}) was refused: {error}",
             severity=Severity.CRITICAL,
             since=now,
-            remedy="Publish a corrected event; the state before it stays in force",
+            remedy=self._remedy,
         )
         identity = event_id(process, "alarm", [record.topic, str(record.partition), str(record.offset)])
         envelope = Envelope(id=identity, type=ALARM_RAISED.name, source=f"fetalmlops/{process}", time_ms=now)

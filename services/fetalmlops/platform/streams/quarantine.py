@@ -14,6 +14,7 @@ from fetalmlops.platform.streams.stage import Emission
 if TYPE_CHECKING:
     from fetalmlops.domain.contracts.envelope import Envelope
     from fetalmlops.domain.contracts.events import Event, ObjectRef
+    from fetalmlops.domain.contracts.refusals import RefusalDetails
     from fetalmlops.domain.contracts.topics import Topic
     from fetalmlops.platform.objects import ObjectStore
     from fetalmlops.platform.streams.stage import Record
@@ -28,12 +29,13 @@ _UNKNOWN_HOUR = "1970-01-01T00"
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why an event is refused: `kind`, bounded `reason`, `message` without values, and how often it was tried."""
+    """Why an event is refused: `kind`, bounded `reason`, `message` without values, `details`, how often it was tried."""
 
     kind: QuarantineKind
     reason: str
     message: str
     attempts: int = 1
+    details: RefusalDetails | None = None
 
 
 def entry_id(stage: str, record: Record, envelope: Envelope | None, event: Event | None) -> str:
@@ -87,6 +89,7 @@ def entries_for(
         kind=refusal.kind,
         reason=refusal.reason,
         message=refusal.message,
+        details=refusal.details,
         attempts=refusal.attempts,
         replay_number=envelope.replay_number if envelope else 0,
         topic=record.topic,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from fetalmlops.domain.contracts.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fetalmlops.domain.contracts.envelope import Envelope, Headers
     from fetalmlops.domain.contracts.topics import Topic
@@ -32,11 +34,27 @@ class Record:
 
 @dataclass(frozen=True)
 class Delivery(Generic[E]):
-    """One event as a handler gets it."""
+    """One event as a handler gets it; `limit` is the deadline of the attempt at it, None for none."""
 
     record: Record
     envelope: Envelope
     event: E
+    limit: asyncio.Timeout | None = field(default=None, compare=False)
+
+    @asynccontextmanager
+    async def off_the_clock(self) -> AsyncIterator[None]:
+        """Leave what is done within out of the deadline: waiting for a place that other events hold, each within its own."""
+        when = self.limit.when() if self.limit else None
+        if self.limit is None or when is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        self.limit.reschedule(None)
+        try:
+            yield
+        finally:
+            self.limit.reschedule(when + loop.time() - begun)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +121,9 @@ class Stage(Generic[E]):
         anything else counts as permanent. It is cancelled at its deadline, and must leave the event loop free.
     size
         Bytes of the objects an event cites: they count against the window and lengthen the deadline.
+    looks_on
+        Whether the way of an instance does not depend on it: what it refuses is counted and logged, not quarantined, and its
+        done marker is left to others.
     """
 
     name: str
@@ -110,3 +131,4 @@ class Stage(Generic[E]):
     event: type[E]
     handle: Callable[[Delivery[E]], Awaitable[Outcome]]
     size: Callable[[E], int] = lambda _event: 0
+    looks_on: bool = False

@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from opentelemetry.trace import SpanKind
@@ -166,8 +167,8 @@ class Worker(Generic[E]):
         delay, waiting = _FIRST_WAIT_S, ""
         while True:
             try:
-                async with self._lane(delivery, deaths), asyncio.timeout(deadline):
-                    outcome = await self._stage.handle(delivery)
+                async with self._lane(delivery, deaths), asyncio.timeout(deadline) as limit:
+                    outcome = await self._stage.handle(replace(delivery, limit=limit))
             except TimeoutError:
                 message = f"Expected an attempt to end within {deadline:.0f} s, got no answer; the event is parked"
                 return Refusal(kind=QuarantineKind.TRANSIENT, reason="deadline", message=message)
@@ -185,7 +186,9 @@ class Worker(Generic[E]):
             except ObjectMissingError as error:
                 return _missing(delivery.envelope, error)
             except PermanentError as error:
-                return Refusal(kind=QuarantineKind.PERMANENT, reason=error.reason, message=str(error))
+                return Refusal(
+                    kind=QuarantineKind.PERMANENT, reason=error.reason, message=str(error), details=error.details
+                )
             except Exception as error:  # noqa: BLE001 - a defect of a handler must not lose its event
                 _log.exception("handler_failed", stage=self._stage.name)
                 message = f"Expected {self._stage.name} to handle the event, got {type(error).__name__}; see its log"
@@ -208,6 +211,9 @@ class Worker(Generic[E]):
         return outcome.verdict
 
     async def _refuse(self, record: Record, envelope: Envelope | None, event: E | None, refusal: Refusal) -> str:
+        if self._stage.looks_on:
+            _log.warning("passed_over", stage=self._stage.name, reason=refusal.reason, why=refusal.message)
+            return refusal.kind.value
         zone = self._stage.source.zone
         identity = entry_id(self._stage.name, record, envelope, event)
         value_ref = await asyncio.to_thread(keep_value, record, zone, identity, self._objects)

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from fetalmlops.platform.deid.keys import make_missing_keys, pseudonym_key_file
 from fetalmlops.platform.embedded import EmbeddedSystem, doctor, valkey
 from fetalmlops.platform.embedded.doctor import CHECKS, Finding, Level, examine
 from fetalmlops.platform.embedded.ports import choose_ports, write_ports
-from fetalmlops.platform.keys import make_missing_keys, pseudonym_key_file
 from fetalmlops.platform.settings import load_settings
 
 

@@ -14,13 +14,16 @@ from fetalmlops.platform.embedded.programs import (
     PROGRAMS,
     SERVERS,
     SERVICES,
+    SHADOW,
     Group,
     Program,
+    chosen_programs,
     health_name,
     make_programs,
 )
 from fetalmlops.platform.embedded.supervision import Supervisor
 from fetalmlops.platform.embedded.supervisord import supervisord_configuration
+from fetalmlops.platform.settings import Settings
 
 
 def program(name: str, *command: str, group: Group = Group.SERVICES) -> Program:
@@ -89,6 +92,16 @@ def test_each_service_gets_a_health_port_of_its_own(tmp_path: Path) -> None:
     assert len({made.environment["FETALMLOPS_HEALTH__PORT"] for made in programs}) == len(SERVICES)
     assert programs[0].command[-2:] == ("-m", "fetalmlops.listener")
     assert PROGRAMS == SERVERS + SERVICES
+
+
+def test_a_shadow_runs_where_the_settings_ask_for_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert chosen_programs(settings) == PROGRAMS
+    inference = settings.inference.model_copy(update={"shadow": True})
+    chosen = chosen_programs(settings.model_copy(update={"inference": inference}))
+    assert chosen == (*PROGRAMS, SHADOW)
+    (made,) = make_programs(Layout(tmp_path), [SHADOW], {health_name(SHADOW): 20000})
+    assert made.command[-3:] == ("fetalmlops.classifier", "--role", "shadow")
 
 
 def test_a_long_state_folder_gets_a_short_private_socket(tmp_path: Path) -> None:

@@ -7,40 +7,32 @@ All methods block; asynchronous callers use a thread.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
-import os
 import shutil
 import tempfile
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import LocalStore, S3Store
+from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from fetalmlops.domain.contracts.events import ObjectRef
 from fetalmlops.domain.contracts.topics import Zone
-from fetalmlops.domain.errors import DigestMismatchError, ObjectMissingError, SettingsError, TransientError
-from fetalmlops.platform.settings import TlsSettings
-from fetalmlops.platform.tls import client_ssl_context
+from fetalmlops.domain.errors import SettingsError
+from fetalmlops.platform.objects.disk import digest_file, fsync_path, link, link_new
+from fetalmlops.platform.objects.faults import mismatch, missing, translated
+from fetalmlops.platform.objects.ranged import RangedFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from obstore.store import ClientConfig
+    from obstore.store import LocalStore, S3Store
 
-    from fetalmlops.platform.settings import Settings
 
-__all__ = ["ObjectStore", "StoreFullError", "StoredObject", "open_objects"]
+__all__ = ["ObjectStore", "StoredObject"]
 
 _CHUNK = 1 << 20
-
-
-class StoreFullError(TransientError):
-    """The store has no room."""
 
 
 class StoredObject(NamedTuple):
@@ -90,7 +82,7 @@ class ObjectStore:
         """
         zone, path = self._resolve(uri)
         kept = bytes(data)
-        with _translated(uri):
+        with translated(uri):
             try:
                 obstore.put(self._zones[zone], path, kept, mode="create")
             except AlreadyExistsError:
@@ -126,10 +118,10 @@ class ObjectStore:
         """
         zone, path = self._resolve(uri)
         size = source.stat().st_size
-        digest = sha256 or _digest_file(source)
-        with _translated(uri):
+        digest = sha256 or digest_file(source)
+        with translated(uri):
             if zone in self._folders:
-                _link(source, self._folders[zone] / path, size)
+                link(source, self._folders[zone] / path, size)
                 self._fsync(zone, path)
             else:
                 obstore.put(self._zones[zone], path, source)
@@ -152,7 +144,7 @@ class ObjectStore:
         """
         zone, path = self._resolve(uri)
         size = source.stat().st_size
-        with _translated(uri):
+        with translated(uri):
             added = self._add(zone, path, source)
             if zone in self._folders:
                 self._fsync(zone, path)
@@ -188,19 +180,35 @@ class ObjectStore:
         """
         data = self.read(ref.uri)
         if hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise _mismatch(ref.uri)
+            raise mismatch(ref.uri)
         return data
 
     def read(self, uri: str) -> bytes:
         """Return the bytes at a URI, unverified: for objects that verify themselves. Raises as `get`."""
         zone, path = self._resolve(uri)
-        with _translated(uri):
+        with translated(uri):
             return bytes(obstore.get(self._zones[zone], path).bytes())
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open the bytes at a URI, unverified, for a reader that needs few of them: only what it asks for is fetched.
+
+        Raises
+        ------
+        ObjectMissingError
+            If it is not there.
+        TransientError
+            If the store does not answer; also when the file is read.
+        """
+        zone, path = self._resolve(uri)
+        with translated(uri):
+            if zone in self._folders:
+                return (self._folders[zone] / path).open("rb")
+            return cast("BinaryIO", RangedFile(self._zones[zone], path, uri))
 
     def stream(self, uri: str) -> Iterator[bytes]:
         """Yield the bytes at a URI, unverified, in chunks of about 1 MiB. Raises as `get`."""
         zone, path = self._resolve(uri)
-        with _translated(uri):
+        with translated(uri):
             for chunk in obstore.get(self._zones[zone], path).stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
 
@@ -211,18 +219,18 @@ class ObjectStore:
         if zone in self._folders:
             place = self._folders[zone] / path
             if not place.is_file():
-                raise _missing(ref.uri)
-            if _digest_file(place) != ref.sha256:
-                raise _mismatch(ref.uri)
+                raise missing(ref.uri)
+            if digest_file(place) != ref.sha256:
+                raise mismatch(ref.uri)
             yield place
             return
         with tempfile.TemporaryDirectory(prefix="fetalmlops-") as folder:
             place = Path(folder) / "object"
-            with _translated(ref.uri), place.open("wb") as file:
+            with translated(ref.uri), place.open("wb") as file:
                 for chunk in obstore.get(self._zones[zone], path).stream(min_chunk_size=_CHUNK):
                     file.write(chunk)
-            if _digest_file(place) != ref.sha256:
-                raise _mismatch(ref.uri)
+            if digest_file(place) != ref.sha256:
+                raise mismatch(ref.uri)
             yield place
 
     @asynccontextmanager
@@ -238,7 +246,7 @@ class ObjectStore:
     def exists(self, uri: str) -> bool:
         """Return whether an object is there."""
         zone, path = self._resolve(uri)
-        with _translated(uri):
+        with translated(uri):
             try:
                 obstore.head(self._zones[zone], path)
             except (FileNotFoundError, NotFoundError):
@@ -248,7 +256,7 @@ class ObjectStore:
     def walk(self, prefix: str) -> Iterator[StoredObject]:
         """Yield the objects below a prefix, such as ``clean/frames``."""
         zone, path = self._resolve(prefix)
-        with _translated(prefix):
+        with translated(prefix):
             for batch in obstore.list(self._zones[zone], prefix=path):
                 for meta in batch:
                     modified = round(meta["last_modified"].timestamp() * 1000)
@@ -257,19 +265,33 @@ class ObjectStore:
     def folders(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix, sorted, such as the hours of ``phi/instances``."""
         zone, path = self._resolve(prefix)
-        with _translated(prefix):
+        with translated(prefix):
             found = obstore.list_with_delimiter(self._zones[zone], prefix=path)["common_prefixes"]
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects; what is not there counts as deleted. Only the keeper and an erasure call this."""
-        for uri in uris:
-            zone, path = self._resolve(uri)
-            with _translated(uri):
-                try:
-                    obstore.delete(self._zones[zone], path)
-                except (FileNotFoundError, NotFoundError):
-                    continue
+        """Delete objects, durably; what is not there counts as deleted. Only the keeper and an erasure call this.
+
+        Raises
+        ------
+        TransientError
+            If the store does not answer; what was deleted before is not there any more.
+        """
+        folders: set[Path] = set()
+        try:
+            for uri in uris:
+                zone, path = self._resolve(uri)
+                with translated(uri):
+                    with suppress(FileNotFoundError, NotFoundError):
+                        obstore.delete(self._zones[zone], path)
+                    if zone in self._folders:
+                        # Also where nothing was: one that was killed may have deleted it without getting here.
+                        folders.add((self._folders[zone] / path).parent)
+        finally:
+            with translated(""):
+                for folder in folders:
+                    if folder.is_dir():
+                        fsync_path(folder)
 
     def free_bytes(self, zone: Zone) -> int | None:
         """Return the free space below a zone kept in files, in bytes; None for a store that has no such figure."""
@@ -286,17 +308,17 @@ class ObjectStore:
         """Make an object's bytes and its entry in its folder durable, and once each folder on the way to it."""
         root = self._folders[zone]
         place = root / path
-        _fsync_path(place)
-        _fsync_path(place.parent)
+        fsync_path(place)
+        fsync_path(place.parent)
         for folder in list(place.parents)[1 : len(Path(path).parts)]:
             if place.parent not in self._synced:
-                _fsync_path(folder)
+                fsync_path(folder)
         self._synced.add(place.parent)
 
     def _add(self, zone: Zone, path: str, source: Path) -> bool:
         try:
             if zone in self._folders:
-                _link_new(source, self._folders[zone] / path)
+                link_new(source, self._folders[zone] / path)
             else:
                 obstore.put(self._zones[zone], path, source, mode="create")
         except (FileExistsError, AlreadyExistsError):
@@ -309,114 +331,3 @@ class ObjectStore:
             msg = f"Expected an object of the zones {', '.join(self._zones)}, got another place; check the objects settings"
             raise SettingsError(msg)
         return Zone(name), path
-
-
-def open_objects(settings: Settings, *zones: Zone) -> ObjectStore:
-    """Open the object store of the settings, for the zones that a process may reach (default: both).
-
-    Raises
-    ------
-    SettingsError
-        If a URL is neither ``file://`` nor ``s3://``, or ``objects.s3_ca_file`` cannot be used.
-    """
-    stores: dict[Zone, LocalStore | S3Store] = {}
-    folders: dict[Zone, Path] = {}
-    for zone in zones or tuple(Zone):
-        url = urlsplit(settings.phi_url if zone is Zone.PHI else settings.clean_url)
-        if url.scheme == "file":
-            folders[zone] = Path(unquote(url.path))
-            folders[zone].mkdir(mode=0o700, parents=True, exist_ok=True)
-            stores[zone] = LocalStore(folders[zone])
-        elif url.scheme == "s3":
-            stores[zone] = _open_s3(settings, url.netloc, url.path.strip("/"))
-        else:
-            msg = f"Expected objects.{zone}_url to begin with file:// or s3://, got the scheme {url.scheme!r}"
-            raise SettingsError(msg)
-    return ObjectStore(stores, folders)
-
-
-def _open_s3(settings: Settings, bucket: str, prefix: str) -> S3Store:
-    objects = settings.objects
-    client: ClientConfig = {"allow_http": objects.s3_allow_http}
-    if objects.s3_ca_file is not None:
-        # Asked of the platform's TLS first: the store's own words about a wrong file name neither file nor setting.
-        client_ssl_context(TlsSettings(enabled=True, ca_file=objects.s3_ca_file), "objects.s3_ca_file")
-        client["root_certificate"] = objects.s3_ca_file.read_bytes()
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        endpoint=objects.s3_endpoint or None,
-        region=objects.s3_region,
-        access_key_id=objects.s3_access_key_id.get_secret_value() or None,
-        secret_access_key=objects.s3_secret_access_key.get_secret_value() or None,
-        virtual_hosted_style_request=False,
-        client_options=client,
-    )
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotFoundError):
-        raise _missing(uri) from None
-    except (OSError, BaseError) as error:
-        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error)
-        if full:
-            msg = "Expected room in the object store, got none; free space or enlarge it"
-            raise StoreFullError(msg, dependency="objects", everyone=True) from None
-        msg = f"Expected an answer of the object store, got {type(error).__name__}; check that it runs and its credentials"
-        raise TransientError(msg, dependency="objects", everyone=True) from error
-
-
-def _fsync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _link(source: Path, place: Path, size: int) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_file() and place.stat().st_size == size:
-        return
-    try:
-        os.link(source, place)
-    except FileExistsError:
-        _copy(source, place)
-    except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
-            raise
-        _copy(source, place)
-
-
-def _link_new(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, place)
-    except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK}:
-            raise
-        if place.exists():
-            raise FileExistsError(errno.EEXIST, "taken") from None
-        _copy(source, place)
-
-
-def _copy(source: Path, place: Path) -> None:
-    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file, source.open("rb") as reader:
-        shutil.copyfileobj(reader, file, _CHUNK)
-    Path(file.name).replace(place)
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _missing(uri: str) -> ObjectMissingError:
-    return ObjectMissingError(f"Expected an object at {uri}, got none; it may have been deleted by retention")
-
-
-def _mismatch(uri: str) -> DigestMismatchError:
-    return DigestMismatchError(f"Expected the bytes that were cited for {uri}, got others; the store may be damaged")

@@ -1,0 +1,1 @@
+"""Data sets and weights as files of the state folder."""
