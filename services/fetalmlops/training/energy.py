@@ -5,6 +5,7 @@ Its figures are called modelled: memory's power is a constant to it, and without
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ def _tracker(country: str) -> Any:
         from codecarbon import OfflineEmissionsTracker
     except ImportError:
         return None
+    # It says that it begins before it has read the level that it is given.
+    logging.getLogger("codecarbon").setLevel(logging.ERROR)
     return OfflineEmissionsTracker(
         country_iso_code=country, tracking_mode="process", save_to_file=False, log_level="error"
     )

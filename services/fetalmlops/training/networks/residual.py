@@ -1,28 +1,15 @@
-"""The network: a small residual trunk, global average pooling and two linear heads.
-
-The heads run as 1x1 convolutions before the pooling. Pooling and heads are linear, so this gives the same logits, and the
-maps before the pooling are the class-activation maps (see `fetalmlops.domain.models.engine`).
-"""
+"""A small residual trunk for screens of simulated scanners and other easy tasks."""
 
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvBlock", "Outputs", "PlaneNetwork", "ResidualBlock"]
+from fetalmlops.training.networks.outputs import Outputs, pool
 
-
-class Outputs(NamedTuple):
-    """Outputs of a batch, named as the engine's: `fetalmlops.domain.models.engine.EngineOutput`."""
-
-    logits: Tensor
-    brain_logits: Tensor
-    embedding: Tensor
-    features: Tensor
-    maps: Tensor
+__all__ = ["ConvBlock", "PlaneNetwork", "ResidualBlock"]
 
 
 class ConvBlock(nn.Module):  # type: ignore[misc]
@@ -78,11 +65,7 @@ class PlaneNetwork(nn.Module):  # type: ignore[misc]
         x, earlier = frames, frames
         for stage in self.stages:
             earlier, x = x, stage(x)
-        embedding = _pool(x)
+        embedding = pool(x)
         maps = self.plane_head(x)
         brain_logits = self.brain_head(embedding[:, :, None, None])[:, :, 0, 0]
-        return Outputs(_pool(maps), brain_logits, embedding, torch.cat([_pool(earlier), embedding], dim=1), maps)
-
-
-def _pool(x: Tensor) -> Tensor:
-    return x.mean(dim=(2, 3))
+        return Outputs(pool(maps), brain_logits, embedding, torch.cat([pool(earlier), embedding], dim=1), maps)
