@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fetalmlops.inference.process import main
+from fetalmlops.inference.parent import main
 from fetalmlops.platform.service import run_service
 
 if __name__ == "__main__":

@@ -1,17 +1,23 @@
-"""Which model serves: load, prove, swap without a gap, and let the old one finish."""
+"""Which models serve: load, prove, swap without a gap, and let the old one finish.
+
+A champion and a shadow are served side by side. The shadow's frames run while none of the champion's waits or runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from fetalmlops.domain.contracts.planes import Role
 from fetalmlops.domain.models.check import check_engine
 from fetalmlops.domain.models.decision import decision_digest
-from fetalmlops.domain.models.manifest import Precision
-from fetalmlops.inference.batching import Batcher, OverloadedError
-from fetalmlops.inference.requests import MAX_CHUNK_FRAMES
-from fetalmlops.platform.engines.openvino import OpenVinoEngine
+from fetalmlops.inference.batching import Batcher
+from fetalmlops.inference.warming import warm
+from fetalmlops.platform.energy.recording import process_meter
+from fetalmlops.platform.engines.choosing import make_engine
 from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -26,6 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["ModelHost", "ServedModel"]
 
 _LEAST_CALLS: Final = 16
+_ON_GPU: Final = " cuda"
+"""How the name of an engine ends that runs on a GPU."""
+# A run of the shadow that has begun is not broken off: it is short, so that the champion hardly waits for it.
+_SHADOW_BATCH: Final = 4
 _log = get_logger(__name__)
 
 
@@ -41,11 +51,16 @@ class ServedModel:
     batcher
         The queue.
     max_calls
-        Most calls at once: each may hold a message of frames that are not yet prepared.
+        Most calls at once.
+    role
+        In which role it serves.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, batcher: Batcher, max_calls: int) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, batcher: Batcher, max_calls: int, role: Role = Role.CHAMPION
+    ) -> None:
         self.bundle = bundle
+        self.role = role
         self.engine = engine
         self.batcher = batcher
         self.decision_digest = decision_digest(bundle.manifest.decision)
@@ -56,9 +71,9 @@ class ServedModel:
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[ServedModel]:
-        """Keep the model alive for one call; raises `OverloadedError` if there are too many."""
+        """Keep the model alive for one call; raises `OverloadedError` (see `Batcher`) if there are too many."""
         if self._calls >= self._max_calls:
-            raise OverloadedError(self.batcher.backlog_s)
+            raise self.batcher.refusal()
         self._calls += 1
         self._idle.clear()
         try:
@@ -75,29 +90,33 @@ class ServedModel:
 
 
 class ModelHost:
-    """Holds the model that serves.
+    """Holds the model of each role.
 
     Parameters
     ----------
     settings
         Settings of the service.
     build_engine
-        Makes an engine for a bundle; default: OpenVINO on the CPU, as the settings tell.
+        Makes an engine for a bundle; default: the one that the settings ask for.
     """
 
     def __init__(self, settings: InferenceSettings, build_engine: EngineFactory | None = None) -> None:
         self._settings = settings
-        self._build_engine = build_engine or self._openvino
-        self._current: ServedModel | None = None
+        self._build_engine = build_engine or partial(make_engine, settings=settings)
+        self._serving: dict[Role, ServedModel] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._swapping = asyncio.Lock()
 
     @property
     def current(self) -> ServedModel | None:
-        """The model that serves; None before the first."""
-        return self._current
+        """The champion; None before the first."""
+        return self.model(Role.CHAMPION)
 
-    async def swap(self, bundle: Bundle) -> None:
+    def model(self, role: Role) -> ServedModel | None:
+        """Return the model that serves in a role; None where none does."""
+        return self._serving.get(role)
+
+    async def swap(self, bundle: Bundle, role: Role = Role.CHAMPION) -> None:
         """Let a bundle serve from now on. Calls that have begun finish on the model they began with.
 
         Raises
@@ -108,37 +127,56 @@ class ModelHost:
             If this machine cannot run it as the settings tell; likewise.
         """
         async with self._swapping:
-            if self._current and self._current.bundle.digest == bundle.digest:
+            current = self.model(role)
+            if current and current.bundle.digest == bundle.digest:
                 return
-            engine = await asyncio.to_thread(self._proven_engine, bundle)
-            batcher = Batcher(
-                engine.infer,
-                max_batch=self._settings.max_batch,
-                wait_s=self._settings.batch_wait_ms / 1000,
-                queue_frames=self._settings.queue_frames,
-            )
-            max_calls = max(_LEAST_CALLS, self._settings.queue_frames // MAX_CHUNK_FRAMES)
-            replaced, self._current = self._current, ServedModel(bundle, engine, batcher, max_calls)
-        _log.info(
-            "model_serves", bundle=bundle.manifest.name, version=bundle.manifest.version, digest=bundle.digest[:12]
-        )
-        if replaced:
-            task = asyncio.create_task(replaced.retire())
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            engine, seconds_per_frame = await asyncio.to_thread(self._proven_engine, bundle)
+            batcher = self._batcher(engine, role, seconds_per_frame)
+            max_calls = max(_LEAST_CALLS, self._settings.queue_frames)
+            self._serving[role] = ServedModel(bundle, engine, batcher, max_calls, role)
+        manifest = bundle.manifest
+        _log.info("model_serves", role=role, bundle=manifest.name, version=manifest.version, digest=bundle.digest[:12])
+        self._let_go(current)
+
+    async def end(self, role: Role) -> None:
+        """Let no model serve in a role from now on. Calls that have begun finish."""
+        async with self._swapping:
+            self._let_go(self._serving.pop(role, None))
+        _log.info("model_ended", role=role)
 
     async def close(self) -> None:
         """Finish what is in work, then free all engines."""
-        current, self._current = self._current, None
-        if current:
-            await current.retire()
+        for role in list(self._serving):
+            self._let_go(self._serving.pop(role))
         await asyncio.gather(*self._retiring)
 
-    def _proven_engine(self, bundle: Bundle) -> Engine:
+    def _let_go(self, model: ServedModel | None) -> None:
+        if model:
+            task = asyncio.create_task(model.retire())
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    def _batcher(self, engine: Engine, role: Role, seconds_per_frame: float) -> Batcher:
+        settings, looks_on = self._settings, role is not Role.CHAMPION
+        return Batcher(
+            engine.infer,
+            max_batch=min(settings.max_batch, _SHADOW_BATCH) if looks_on else settings.max_batch,
+            wait_s=settings.batch_wait_ms / 1000,
+            queue_frames=settings.queue_frames,
+            seconds_per_frame=seconds_per_frame,
+            clock=time.thread_time if settings.threads == 1 else time.process_time,
+            role=role,
+            turn=self._champion_idle if looks_on else None,
+        )
+
+    async def _champion_idle(self) -> None:
+        # Asked anew each time: it may have been swapped meanwhile.
+        while (champion := self.current) and not champion.batcher.idle.is_set():
+            await champion.batcher.idle.wait()
+
+    def _proven_engine(self, bundle: Bundle) -> tuple[Engine, float]:
         engine = self._build_engine(bundle)
         check_engine(bundle, engine)
-        return engine
-
-    def _openvino(self, bundle: Bundle) -> Engine:
-        precision = Precision(self._settings.precision) if self._settings.precision else None
-        return OpenVinoEngine(bundle, threads=self._settings.threads, precision=precision)
+        if engine.name.endswith(_ON_GPU):
+            process_meter().use_gpu()
+        return engine, warm(engine, bundle.manifest.input, self._settings.max_batch)

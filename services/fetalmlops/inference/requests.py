@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 
-__all__ = ["MAX_CHUNK_FRAMES", "MAX_FRAMES", "FrameReader", "verify_chunk"]
+__all__ = ["MAX_CHUNK_FRAMES", "MAX_FRAMES", "MAX_SIDE", "FrameReader", "require_one_frame", "verify_frames"]
 
 MAX_CHUNK_FRAMES: Final = 16
 """Most frames in one message."""
@@ -42,7 +42,7 @@ class FrameReader:
         self.shape = (0, 0)
 
     def read(self, chunk: pb.FrameChunk) -> NDArray[np.uint8]:
-        """Return a message's frames, [frames, rows, columns]; a view of the message's bytes.
+        """Return a message's frames, [frames, rows, columns], not yet verified.
 
         Raises
         ------
@@ -52,11 +52,12 @@ class FrameReader:
         shape = self._shape_of(chunk)
         numbers = self._numbers_of(chunk)
         expected = len(numbers) * shape[0] * shape[1]
-        if len(chunk.pixels) != expected:
-            raise _refusal(f"{expected} bytes of pixels", f"{len(chunk.pixels)}", "pixels")
+        pixels = chunk.pixels  # once: each look at the field copies them
+        if len(pixels) != expected:
+            raise _refusal(f"{expected} bytes of pixels", f"{len(pixels)}", "pixels")
         self.shape = shape
         self.frame_numbers += numbers
-        return np.frombuffer(chunk.pixels, np.uint8).reshape(len(numbers), *shape)
+        return np.frombuffer(pixels, np.uint8).reshape(len(numbers), *shape)
 
     def end(self) -> None:
         """Check that there was a frame at all; raises as `read`."""
@@ -83,9 +84,15 @@ class FrameReader:
         return numbers
 
 
-def verify_chunk(chunk: pb.FrameChunk) -> None:
-    """Check a message's pixels against their digest; raises `PermanentError` if they differ."""
-    if hashlib.sha256(chunk.pixels).digest() != chunk.sha256:
+def require_one_frame(chunk: pb.FrameChunk) -> None:
+    """Check that a message holds one frame; raises `PermanentError` otherwise."""
+    if len(chunk.frame_numbers) != 1:
+        raise _refusal("one frame", f"{len(chunk.frame_numbers)}", "frame-count")
+
+
+def verify_frames(frames: NDArray[np.uint8], sha256: bytes) -> None:
+    """Check frames against the digest that came with them; raises `PermanentError` if they differ."""
+    if hashlib.sha256(frames.reshape(-1).data).digest() != sha256:
         raise _refusal("pixels of the message's SHA-256", "other pixels", "digest-mismatch")
 
 

@@ -50,13 +50,14 @@ def classify_response(
         brain_planes=_labelled(manifest.brain_planes, result.brain_probabilities),
         frames=_frames(manifest.planes, result, frame_numbers),
         best_frame_number=frame_numbers[result.best],
-        ood_score=result.ood_score,
+        ood_score=result.ood_score or 0.0,
         decision=pb.Decision(outcome=result.verdict.decision, reasons=result.verdict.reasons),
+        not_available=manifest.lacking,
     )
     if options.want_embedding:
         response.embedding.extend(output.embedding[result.best].tolist())
-    if options.want_explanation:
-        grid = explain(model.bundle, output, result, *shape)
+    grid = explain(model.bundle, output, result, *shape) if options.want_explanation else None
+    if grid is not None:
         response.explanation.CopyFrom(
             pb.ActivationMap(
                 plane=result.plane,
@@ -109,7 +110,7 @@ def _frames(planes: Sequence[str], result: Classified, numbers: Sequence[int]) -
             plane=planes[likeliest[index]],
             probability=float(result.frame_probabilities[index, likeliest[index]]),
             weight=float(result.frame_weights[index]),
-            ood_score=float(result.frame_ood[index]),
+            ood_score=0.0 if result.frame_ood is None else float(result.frame_ood[index]),
         )
         for index, number in enumerate(numbers)
     ]

@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,78 +12,18 @@ from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.planes import Role
 from fetalmlops.domain.contracts.topics import MODEL_PROMOTED
 from fetalmlops.domain.errors import TransientError
+from fetalmlops.domain.imaging.pipelines import HARMONISED, find_pipeline
+from fetalmlops.domain.models.manifest import PipelineEntry
 from fetalmlops.platform.bus import Publisher
 from fetalmlops.platform.health import Health
 from fetalmlops.platform.inference.client import InferenceClient
-from fetalmlops.platform.inference.promotion import promote
-from fetalmlops.platform.objects import open_objects
+from support.promotions import announced, promoted, resealed, running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import numpy as np
 
     from fetalmlops.domain.models.bundle import Bundle
     from fetalmlops.platform.settings import Settings
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Process:
-    """A running inference process."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.port, self.health_port = free_port(), free_port()
-        environment = {
-            **os.environ,
-            "FETALMLOPS_HOME": str(settings.home),
-            "FETALMLOPS_INFERENCE__PORT": str(self.port),
-            "FETALMLOPS_HEALTH__PORT": str(self.health_port),
-        }
-        self.popen = subprocess.Popen([sys.executable, "-m", "fetalmlops.inference"], env=environment)
-
-    @property
-    def target(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def report(self) -> dict[str, Any]:
-        address = f"http://127.0.0.1:{self.health_port}/readyz"
-        try:
-            with urllib.request.urlopen(address, timeout=5) as response:
-                return dict(json.load(response))
-        except urllib.error.HTTPError as error:
-            return dict(json.load(error))
-        except OSError:
-            return {}
-
-    def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        end = time.monotonic() + 90
-        while not condition(report := self.report()):
-            assert time.monotonic() < end, report
-            assert self.popen.poll() is None
-            time.sleep(0.05)
-        return report
-
-
-@contextmanager
-def running(settings: Settings) -> Iterator[Process]:
-    process = Process(settings)
-    try:
-        yield process
-    finally:
-        process.popen.kill()
-        process.popen.wait(10)
-
-
-async def promoted(settings: Settings, files: dict[str, bytes], role: Role = Role.CHAMPION) -> None:
-    publisher = Publisher(settings.kafka, Health("test"))
-    await publisher.start()
-    await promote(files, role=role, actor="tester", reason="test", objects=open_objects(settings), publisher=publisher)
-    await publisher.stop()
 
 
 async def test_promotion_swap_refusal_and_end(
@@ -113,12 +44,11 @@ async def test_promotion_swap_refusal_and_end(
             )
             assert (await client.classify([frames[:1]], [1])).model.bundle_digest == other_bundle.digest
 
-            damaged = embedded.home / "objects" / "clean" / "bundles" / bundle.digest / "model.onnx"
-            damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
-            await promoted(embedded, dict(bundle.files))
-            await asyncio.sleep(1.5)
-            assert process.report()["bundle_digest"] == other_bundle.digest
-            damaged.write_bytes(bundle.files["model.onnx"])
+            third = resealed(bundle, version="9.9.10")
+            await announced(embedded, third.files, {"model.onnx": third.files["model.onnx"][:-1] + b"\0"})
+            report = await asyncio.to_thread(process.wait_until, lambda report: bool(report.get("bundle_refused")))
+            assert report["ready"]
+            assert report["bundle_digest"] == other_bundle.digest
 
             process.popen.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.popen.wait, 40) == 0
@@ -167,3 +97,20 @@ async def test_a_bad_promotion_does_not_hide_the_one_before_it_at_a_start(embedd
     with running(embedded) as process:
         report = await asyncio.to_thread(process.wait_until, lambda report: report.get("ready", False))
     assert report["bundle_digest"] == bundle.digest
+
+
+async def test_a_bundle_whose_pipeline_does_not_run_is_refused_and_named(embedded: Settings, bundle: Bundle) -> None:
+    entry = PipelineEntry(name=HARMONISED, digest=find_pipeline(HARMONISED).digest)
+    foreign = resealed(bundle, pipeline=entry)
+    await promoted(embedded, dict(bundle.files))
+    with running(embedded) as process:
+        await asyncio.to_thread(process.wait_until, lambda report: report.get("ready", False))
+        await promoted(embedded, dict(foreign.files))
+        report = await asyncio.to_thread(process.wait_until, lambda report: bool(report.get("bundle_refused")))
+        assert report["ready"]
+        assert report["bundle_digest"] == bundle.digest
+        assert "normalizer.pipelines" in report["bundle_refused"]
+    with running(embedded, FETALMLOPS_NORMALIZER__PIPELINES='["plain", "harmonised"]') as process:
+        report = await asyncio.to_thread(process.wait_until, lambda report: report.get("ready", False))
+        assert (report["bundle_digest"], report["pipeline"]) == (foreign.digest, HARMONISED)
+    await promoted(embedded, dict(bundle.files))

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,8 +17,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from fetalmlops.domain.contracts.planes import PLANES, Decision, ReleaseStatus
 from fetalmlops.domain.errors import ContractError, PermanentError, TransientError
+from fetalmlops.domain.models.bundle import Reference, load_bundle, seal_bundle
 from fetalmlops.domain.models.classify import classify, explain
-from fetalmlops.domain.models.manifest import decode_manifest
+from fetalmlops.domain.models.engine import OUTPUT_NAMES, EngineOutput, absent_output
+from fetalmlops.domain.models.evidence import Evidence
+from fetalmlops.domain.models.manifest import Precision, decode_manifest
 from fetalmlops.domain.models.prepare import prepare
 from fetalmlops.platform.engines.openvino import OpenVinoEngine
 from fetalmlops.platform.inference.channels import PUSHBACK_KEY, REASON_KEY
@@ -29,11 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fetalmlops.domain.models.bundle import Bundle
-    from fetalmlops.domain.models.engine import EngineOutput
 
 
 class SlowEngine(OpenVinoEngine):
-    """OpenVINO that takes its time, can be held, and can fail; its first run, the check at loading, is quick."""
+    """OpenVINO that takes its time, can be held, and can fail; the check and the warm-up at loading are quick."""
 
     def __init__(self, bundle: Bundle, seconds: float = 0.0) -> None:
         super().__init__(bundle)
@@ -46,7 +49,7 @@ class SlowEngine(OpenVinoEngine):
         self.free.set()
 
     def infer(self, batch: np.ndarray) -> EngineOutput:
-        if self.checked:
+        if self.checked and batch.any():  # the warm-up's frames are black
             self.batches.append(len(batch))
             self.began.set()
             time.sleep(self.seconds)
@@ -132,6 +135,38 @@ async def test_frames_against_the_contract_are_permanent_errors(
     assert caught.value.reason == reason
 
 
+async def test_a_frame_alone_gets_the_same_answer_in_one_message_or_in_a_stream(
+    serving: Callable, frames: np.ndarray
+) -> None:
+    pixels = frames[0].tobytes()
+    rows, columns = frames.shape[1:]
+    frame = pb.FrameChunk(
+        rows=rows, columns=columns, frame_numbers=[3], pixels=pixels, sha256=hashlib.sha256(pixels).digest()
+    )
+    options = pb.ClassifyOptions(want_embedding=True, want_explanation=True)
+    async with serving() as (_, target), grpc.aio.insecure_channel(target) as channel:
+        stub = pb_grpc.InferenceServiceStub(channel)
+        alone = (await stub.ClassifyFrame(pb.ClassifyFrameRequest(options=options, frame=frame), timeout=10)).result
+        parts = [pb.ClassifyRequest(options=options), pb.ClassifyRequest(frames=frame)]
+        streamed = await stub.Classify(iter(parts), timeout=10)
+    for answer in (alone, streamed):
+        answer.ClearField("timing")
+        answer.ClearField("energy")
+    assert alone == streamed
+    assert alone.best_frame_number == 3
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_another_number_of_frames_in_one_message_is_refused(serving: Callable, count: int) -> None:
+    frame = pb.FrameChunk(rows=16, columns=16, frame_numbers=range(1, count + 1), pixels=bytes(256 * count))
+    async with serving() as (_, target), grpc.aio.insecure_channel(target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await pb_grpc.InferenceServiceStub(channel).ClassifyFrame(pb.ClassifyFrameRequest(frame=frame), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert dict(caught.value.trailing_metadata())[REASON_KEY] == "frame-count"
+    assert f"Expected one frame, got {count}" in caught.value.details()
+
+
 async def raw_status(target: str, *requests: pb.ClassifyRequest) -> tuple[grpc.StatusCode, dict[str, str]]:
     async with grpc.aio.insecure_channel(target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -213,6 +248,7 @@ async def test_overload_is_told_with_a_time_to_come_back(serving: Callable, bund
         with pytest.raises(TransientError) as caught:
             await client.classify(iter([frames[:1]]), [1])
         assert caught.value.everyone
+        assert 0 < caught.value.retry_after_s < 5
         engine.free.set()
         await asyncio.gather(*calls)
         assert (await client.classify([frames[:1]], [1])).best_frame == 1
@@ -330,3 +366,101 @@ async def test_calls_that_send_nothing_cannot_pile_up(serving: Callable, frames:
             call.cancel()
         async with InferenceClient(target) as client:
             assert (await client.classify([frames[:1]], [1])).best_frame == 1
+
+
+async def test_what_the_bundle_does_not_give_is_none_at_the_client(
+    serving: Callable, bundle: Bundle, frames: np.ndarray
+) -> None:
+    class LogitsOnly(OpenVinoEngine):
+        def infer(self, batch: np.ndarray) -> EngineOutput:
+            output = super().infer(batch)
+            return EngineOutput(output.logits, *(absent_output(name, len(batch)) for name in OUTPUT_NAMES[1:]))
+
+    variants = {Precision.F32: bundle.manifest.variants[Precision.F32]}
+    lacking = {"brain_planes": [], "outputs": ("logits",), "embedding_length": 0, "ood": "", "weights": ""}
+    lacking |= {"variants": variants, "evidence": Evidence()}
+    reference = Reference(frames, bundle.reference.planes, np.empty((len(frames), 0), np.float32)).to_bytes()
+    contents = {name: bundle.files[name] for name in ("model.onnx", "card.md")} | {"reference.safetensors": reference}
+    bare = load_bundle(seal_bundle(msgspec.structs.replace(bundle.manifest, **lacking), contents))
+    async with serving(served=bare, build_engine=LogitsOnly) as (_, target), InferenceClient(target) as client:
+        result = await client.classify([frames[1:2]], [7])
+        metadata = await client.metadata()
+    assert (result.brain_plane, result.brain_probabilities, result.ood_score) == (None, {}, None)
+    assert (result.embedding, result.explanation) == (None, None)
+    assert sum(result.probabilities.values()) == pytest.approx(1)
+    assert "ood" not in result.reasons
+    assert decode_manifest(metadata.manifest).lacking == ["brain_planes", "ood_score", "embedding", "explanation"]
+
+
+async def test_a_caller_that_sends_slowly_is_let_go(serving: Callable, frames: np.ndarray) -> None:
+    async with serving(message_timeout_s=0.3) as (host, target), grpc.aio.insecure_channel(target) as channel:
+        call = pb_grpc.InferenceServiceStub(channel).Classify(timeout=60)
+        await call.write(pb.ClassifyRequest(options=pb.ClassifyOptions()))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert host.current._calls == 0
+        async with InferenceClient(target) as client:
+            assert (await client.classify([frames[:1]], [1])).best_frame == 1
+
+
+async def test_calls_that_stall_delay_others_no_longer_than_a_message_may_take(
+    serving: Callable, frames: np.ndarray
+) -> None:
+    async with serving(message_timeout_s=1.0) as (host, target), grpc.aio.insecure_channel(target) as channel:
+        stub = pb_grpc.InferenceServiceStub(channel)
+        stalled = [stub.Classify(timeout=60) for _ in range(20)]
+        for call in stalled:
+            await call.write(pb.ClassifyRequest(options=pb.ClassifyOptions()))
+        async with InferenceClient(target, timeout_s=60) as client:
+            assert (await client.classify([frames[:1]], [1])).best_frame == 1
+        assert {await call.code() for call in stalled} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert host.current._calls == 0
+
+
+async def test_what_a_caller_that_went_away_had_sent_is_dropped(
+    serving: Callable, bundle: Bundle, frames: np.ndarray
+) -> None:
+    engine = SlowEngine(bundle)
+    pixels = np.repeat(frames[:1], 16, axis=0).tobytes()
+    chunk = pb.FrameChunk(rows=frames.shape[1], columns=frames.shape[2], frame_numbers=range(1, 17), pixels=pixels)
+    chunk.sha256 = hashlib.sha256(pixels).digest()
+    async with serving(build_engine=lambda _: engine) as (host, target):
+        async with grpc.aio.insecure_channel(target) as channel:
+            engine.free.clear()
+            for _ in range(4):
+                call = pb_grpc.InferenceServiceStub(channel).Classify(timeout=60)
+                await call.write(pb.ClassifyRequest(options=pb.ClassifyOptions()))
+                await call.write(pb.ClassifyRequest(frames=chunk))
+            assert await asyncio.to_thread(engine.began.wait, 30)
+            async with asyncio.timeout(30):
+                while host.current.batcher.frames_waiting < 48:  # noqa: ASYNC110 - a count has no event
+                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while host.current._calls:  # noqa: ASYNC110 - the end of a call has no event
+                await asyncio.sleep(0.01)
+        engine.free.set()
+        async with InferenceClient(target, timeout_s=60) as client:
+            await client.classify([frames[:1]], [1])
+    assert engine.batches == [16, 1]
+
+
+async def test_work_that_would_be_too_late_is_refused_at_once(
+    serving: Callable, bundle: Bundle, frames: np.ndarray
+) -> None:
+    engine = SlowEngine(bundle, 0.3)
+    options = {"build_engine": lambda _: engine, "max_batch": 1, "batch_wait_ms": 0}
+    async with serving(**options) as (host, target), InferenceClient(target, timeout_s=120) as client:
+        await asyncio.gather(*(client.classify([frames[:1]], [1]) for _ in range(8)))
+        ran = len(engine.batches)
+        engine.free.clear()
+        waiting = [asyncio.create_task(client.classify([frames[:1]], [1])) for _ in range(8)]
+        async with asyncio.timeout(60):
+            while host.current.batcher.frames_waiting < 7:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(0.01)
+        with pytest.raises(TransientError) as caught:
+            await client.classify(iter([frames[:1]]), [1], timeout=0.5)
+        assert "RESOURCE_EXHAUSTED" in str(caught.value)
+        engine.free.set()
+        await asyncio.gather(*waiting)
+        assert len(engine.batches) == ran + 8

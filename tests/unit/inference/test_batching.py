@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -130,15 +131,77 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         engine.free.clear()
         running = asyncio.create_task(queue.infer(frames(0)))
         await until(engine.began.is_set)
+        queue.require_room(9)
         waiting = [asyncio.create_task(queue.infer(frames(*range(4)))) for _ in range(2)]
         await until(lambda: queue.frames_waiting == 8)
-        with pytest.raises(OverloadedError) as caught:
-            await queue.infer(frames(9))
-        assert caught.value.retry_after_s > 0
-        assert queue.frames_waiting == 8
+        hints = set()
+        for _ in range(20):
+            with pytest.raises(OverloadedError) as caught:
+                queue.require_room(1)
+            hints.add(caught.value.retry_after_s)
+        assert 0.5 * queue.backlog_s <= min(hints) < max(hints) <= 1.5 * queue.backlog_s
+        further = asyncio.create_task(queue.room())
+        await asyncio.sleep(0)
+        assert not further.done()
         engine.free.set()
-        await asyncio.gather(running, *waiting)
-        await queue.infer(frames(9))
+        await asyncio.gather(running, *waiting, further)
+        queue.require_room(9)
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_work_that_cannot_be_done_in_time_is_refused_or_dropped() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = Batcher(engine.infer, max_batch=4, wait_s=0, queue_frames=100, seconds_per_frame=10.0)
+        now = asyncio.get_running_loop().time()
+        queue.require_room(50, now)  # nothing waits: who knows
+        engine.free.clear()
+        running = asyncio.create_task(queue.infer(frames(0)))
+        await until(engine.began.is_set)
+        waits = asyncio.create_task(queue.infer(frames(1)))
+        hopeless = asyncio.create_task(queue.infer(frames(2), now + 3))
+        await until(lambda: queue.frames_waiting == 2)
+        queue.require_room(1, now + 60)
+        with pytest.raises(OverloadedError):
+            queue.require_room(1, now + 39)
+        engine.free.set()
+        await asyncio.gather(running, waits)
+        with pytest.raises(TimeoutError):
+            await hopeless
+        assert engine.batches == [1, 1]
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_estimate_follows_what_runs_take() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = Batcher(engine.infer, max_batch=1, wait_s=0, queue_frames=100, seconds_per_frame=5.0)
+        await asyncio.gather(*(queue.infer(frames(0)) for _ in range(40)))
+        engine.free.clear()
+        held = asyncio.create_task(queue.infer(frames(0)))
+        await until(lambda: queue.backlog_s > 0)
+        assert queue.backlog_s < 0.5
+        engine.free.set()
+        await held
+        await queue.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_wrong_estimate_does_not_last() -> None:
+    async def scenario() -> None:
+        engine = CountingEngine()
+        queue = Batcher(engine.infer, max_batch=4, wait_s=0, queue_frames=100, seconds_per_frame=1000.0)
+        answered = 0
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                await queue.infer(frames(0), asyncio.get_running_loop().time() + 60)
+                answered += 1
+        assert answered > 100
         await queue.close()
 
     asyncio.run(scenario())
@@ -169,5 +232,26 @@ def test_closing_finishes_what_waits() -> None:
         await closing
         answers = await asyncio.gather(*calls)
         assert [answer.logits[0, 0] for answer in answers] == [0, 1, 2, 3, 4, 5]
+
+    asyncio.run(scenario())
+
+
+def test_a_queue_that_gives_way_runs_while_the_other_is_idle() -> None:
+    async def scenario() -> None:
+        first, second = CountingEngine(), CountingEngine()
+        queue = batcher(first)
+        waits = Batcher(second.infer, max_batch=4, wait_s=0.0, queue_frames=8, turn=queue.idle.wait)
+        first.free.clear()
+        ahead = [asyncio.create_task(queue.infer(frames(value))) for value in (0, 1)]
+        await until(first.began.is_set)
+        behind = asyncio.create_task(waits.infer(frames(7)))
+        await asyncio.sleep(0.05)
+        assert second.batches == []
+        first.free.set()
+        await asyncio.gather(*ahead)
+        assert (await behind).logits[0, 0] == 7
+        assert (sum(first.batches), second.batches) == (2, [1])
+        await waits.close()
+        await queue.close()
 
     asyncio.run(scenario())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fetalmlops.domain.errors import PermanentError
-from fetalmlops.inference.requests import FrameReader, verify_chunk
+from fetalmlops.inference.requests import FrameReader, verify_frames
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 
 
@@ -70,8 +70,8 @@ def test_no_frame_at_all_is_refused() -> None:
 
 def test_changed_pixels_are_refused() -> None:
     part = chunk([1])
-    verify_chunk(part)
+    verify_frames(FrameReader().read(part), part.sha256)
     part.pixels = b"\x01" + part.pixels[1:]
     with pytest.raises(PermanentError) as caught:
-        verify_chunk(part)
+        verify_frames(FrameReader().read(part), part.sha256)
     assert caught.value.reason == "digest-mismatch"

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fetalmlops/rpc/inference/v1/inference.proto\x12\x1b\x66\x65talmlops.rpc.inference.v1\"\x95\x01\n\x0f\x43lassifyRequest\x12?\n\x07options\x18\x01 \x01(\x0b\x32,.fetalmlops.rpc.inference.v1.ClassifyOptionsH\x00\x12\x39\n\x06\x66rames\x18\x02 \x01(\x0b\x32\'.fetalmlops.rpc.inference.v1.FrameChunkH\x00\x42\x06\n\x04part\"p\n\x0f\x43lassifyOptions\x12\x16\n\x0ewant_embedding\x18\x01 \x01(\x08\x12\x18\n\x10want_explanation\x18\x02 \x01(\x08\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x14\n\x0cplane_labels\x18\x04 \x03(\t\"b\n\nFrameChunk\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x15\n\rframe_numbers\x18\x03 \x03(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\x0c\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\xfb\x03\n\x10\x43lassifyResponse\x12\x39\n\x05model\x18\x01 \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ModelIdentity\x12=\n\x06planes\x18\x02 \x03(\x0b\x32-.fetalmlops.rpc.inference.v1.LabelProbability\x12\x43\n\x0c\x62rain_planes\x18\x03 \x03(\x0b\x32-.fetalmlops.rpc.inference.v1.LabelProbability\x12\x38\n\x06\x66rames\x18\x04 \x03(\x0b\x32(.fetalmlops.rpc.inference.v1.FrameResult\x12\x19\n\x11\x62\x65st_frame_number\x18\x05 \x01(\r\x12\x11\n\tood_score\x18\x06 \x01(\x01\x12\x37\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32%.fetalmlops.rpc.inference.v1.Decision\x12\x11\n\tembedding\x18\x08 \x03(\x02\x12?\n\x0b\x65xplanation\x18\t \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ActivationMap\x12\x33\n\x06timing\x18\n \x01(\x0b\x32#.fetalmlops.rpc.inference.v1.Timing\"\x99\x01\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x16\n\x0erelease_status\x18\x06 \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_digest\x18\x07 \x01(\t\"6\n\x10LabelProbability\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"j\n\x0b\x46rameResult\x12\x14\n\x0c\x66rame_number\x18\x01 \x01(\r\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x11\n\tood_score\x18\x05 \x01(\x01\",\n\x08\x44\x65\x63ision\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"c\n\rActivationMap\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x14\n\x0c\x66rame_number\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\r\x12\x0e\n\x06values\x18\x05 \x03(\x02\"H\n\x06Timing\x12\x16\n\x0epreparation_ms\x18\x01 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x02 \x01(\x01\x12\x10\n\x08total_ms\x18\x03 \x01(\x01\"\x19\n\x17GetModelMetadataRequest\"\xde\x01\n\x18GetModelMetadataResponse\x12\x39\n\x05model\x18\x01 \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ModelIdentity\x12\x12\n\ninput_rows\x18\x02 \x01(\r\x12\x15\n\rinput_columns\x18\x03 \x01(\r\x12\x14\n\x0cplane_labels\x18\x04 \x03(\t\x12\x1a\n\x12\x62rain_plane_labels\x18\x05 \x03(\t\x12\x18\n\x10\x65mbedding_length\x18\x06 \x01(\r\x12\x10\n\x08manifest\x18\x07 \x01(\x0c\x32\xfe\x01\n\x10InferenceService\x12i\n\x08\x43lassify\x12,.fetalmlops.rpc.inference.v1.ClassifyRequest\x1a-.fetalmlops.rpc.inference.v1.ClassifyResponse(\x01\x12\x7f\n\x10GetModelMetadata\x12\x34.fetalmlops.rpc.inference.v1.GetModelMetadataRequest\x1a\x35.fetalmlops.rpc.inference.v1.GetModelMetadataResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+fetalmlops/rpc/inference/v1/inference.proto\x12\x1b\x66\x65talmlops.rpc.inference.v1\"\x95\x01\n\x0f\x43lassifyRequest\x12?\n\x07options\x18\x01 \x01(\x0b\x32,.fetalmlops.rpc.inference.v1.ClassifyOptionsH\x00\x12\x39\n\x06\x66rames\x18\x02 \x01(\x0b\x32\'.fetalmlops.rpc.inference.v1.FrameChunkH\x00\x42\x06\n\x04part\"\x8d\x01\n\x14\x43lassifyFrameRequest\x12=\n\x07options\x18\x01 \x01(\x0b\x32,.fetalmlops.rpc.inference.v1.ClassifyOptions\x12\x36\n\x05\x66rame\x18\x02 \x01(\x0b\x32\'.fetalmlops.rpc.inference.v1.FrameChunk\"V\n\x15\x43lassifyFrameResponse\x12=\n\x06result\x18\x01 \x01(\x0b\x32-.fetalmlops.rpc.inference.v1.ClassifyResponse\"\x97\x01\n\x0f\x43lassifyOptions\x12\x16\n\x0ewant_embedding\x18\x01 \x01(\x08\x12\x18\n\x10want_explanation\x18\x02 \x01(\x08\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x14\n\x0cplane_labels\x18\x04 \x03(\t\x12\x17\n\x0fpipeline_digest\x18\x05 \x01(\t\x12\x0c\n\x04role\x18\x06 \x01(\t\"b\n\nFrameChunk\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x15\n\rframe_numbers\x18\x03 \x03(\r\x12\x0e\n\x06pixels\x18\x04 \x01(\x0c\x12\x0e\n\x06sha256\x18\x05 \x01(\x0c\"\xc7\x04\n\x10\x43lassifyResponse\x12\x39\n\x05model\x18\x01 \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ModelIdentity\x12=\n\x06planes\x18\x02 \x03(\x0b\x32-.fetalmlops.rpc.inference.v1.LabelProbability\x12\x43\n\x0c\x62rain_planes\x18\x03 \x03(\x0b\x32-.fetalmlops.rpc.inference.v1.LabelProbability\x12\x38\n\x06\x66rames\x18\x04 \x03(\x0b\x32(.fetalmlops.rpc.inference.v1.FrameResult\x12\x19\n\x11\x62\x65st_frame_number\x18\x05 \x01(\r\x12\x11\n\tood_score\x18\x06 \x01(\x01\x12\x37\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0b\x32%.fetalmlops.rpc.inference.v1.Decision\x12\x11\n\tembedding\x18\x08 \x03(\x02\x12?\n\x0b\x65xplanation\x18\t \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ActivationMap\x12\x33\n\x06timing\x18\n \x01(\x0b\x32#.fetalmlops.rpc.inference.v1.Timing\x12\x15\n\rnot_available\x18\x0b \x03(\t\x12\x33\n\x06\x65nergy\x18\x0c \x01(\x0b\x32#.fetalmlops.rpc.inference.v1.Energy\"\x99\x01\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x15\n\rbundle_digest\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x16\n\x0erelease_status\x18\x06 \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_digest\x18\x07 \x01(\t\"6\n\x10LabelProbability\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"j\n\x0b\x46rameResult\x12\x14\n\x0c\x66rame_number\x18\x01 \x01(\r\x12\r\n\x05plane\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\x11\n\tood_score\x18\x05 \x01(\x01\",\n\x08\x44\x65\x63ision\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"c\n\rActivationMap\x12\r\n\x05plane\x18\x01 \x01(\t\x12\x14\n\x0c\x66rame_number\x18\x02 \x01(\r\x12\x0c\n\x04rows\x18\x03 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x04 \x01(\r\x12\x0e\n\x06values\x18\x05 \x03(\x02\"H\n\x06Timing\x12\x16\n\x0epreparation_ms\x18\x01 \x01(\x01\x12\x14\n\x0cinference_ms\x18\x02 \x01(\x01\x12\x10\n\x08total_ms\x18\x03 \x01(\x01\"8\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"\'\n\x17GetModelMetadataRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\"\xde\x01\n\x18GetModelMetadataResponse\x12\x39\n\x05model\x18\x01 \x01(\x0b\x32*.fetalmlops.rpc.inference.v1.ModelIdentity\x12\x12\n\ninput_rows\x18\x02 \x01(\r\x12\x15\n\rinput_columns\x18\x03 \x01(\r\x12\x14\n\x0cplane_labels\x18\x04 \x03(\t\x12\x1a\n\x12\x62rain_plane_labels\x18\x05 \x03(\t\x12\x18\n\x10\x65mbedding_length\x18\x06 \x01(\r\x12\x10\n\x08manifest\x18\x07 \x01(\x0c\x32\xf6\x02\n\x10InferenceService\x12i\n\x08\x43lassify\x12,.fetalmlops.rpc.inference.v1.ClassifyRequest\x1a-.fetalmlops.rpc.inference.v1.ClassifyResponse(\x01\x12v\n\rClassifyFrame\x12\x31.fetalmlops.rpc.inference.v1.ClassifyFrameRequest\x1a\x32.fetalmlops.rpc.inference.v1.ClassifyFrameResponse\x12\x7f\n\x10GetModelMetadata\x12\x34.fetalmlops.rpc.inference.v1.GetModelMetadataRequest\x1a\x35.fetalmlops.rpc.inference.v1.GetModelMetadataResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CLASSIFYREQUEST']._serialized_start=77
   _globals['_CLASSIFYREQUEST']._serialized_end=226
-  _globals['_CLASSIFYOPTIONS']._serialized_start=228
-  _globals['_CLASSIFYOPTIONS']._serialized_end=340
-  _globals['_FRAMECHUNK']._serialized_start=342
-  _globals['_FRAMECHUNK']._serialized_end=440
-  _globals['_CLASSIFYRESPONSE']._serialized_start=443
-  _globals['_CLASSIFYRESPONSE']._serialized_end=950
-  _globals['_MODELIDENTITY']._serialized_start=953
-  _globals['_MODELIDENTITY']._serialized_end=1106
-  _globals['_LABELPROBABILITY']._serialized_start=1108
-  _globals['_LABELPROBABILITY']._serialized_end=1162
-  _globals['_FRAMERESULT']._serialized_start=1164
-  _globals['_FRAMERESULT']._serialized_end=1270
-  _globals['_DECISION']._serialized_start=1272
-  _globals['_DECISION']._serialized_end=1316
-  _globals['_ACTIVATIONMAP']._serialized_start=1318
-  _globals['_ACTIVATIONMAP']._serialized_end=1417
-  _globals['_TIMING']._serialized_start=1419
-  _globals['_TIMING']._serialized_end=1491
-  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1493
-  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1518
-  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1521
-  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1743
-  _globals['_INFERENCESERVICE']._serialized_start=1746
-  _globals['_INFERENCESERVICE']._serialized_end=2000
+  _globals['_CLASSIFYFRAMEREQUEST']._serialized_start=229
+  _globals['_CLASSIFYFRAMEREQUEST']._serialized_end=370
+  _globals['_CLASSIFYFRAMERESPONSE']._serialized_start=372
+  _globals['_CLASSIFYFRAMERESPONSE']._serialized_end=458
+  _globals['_CLASSIFYOPTIONS']._serialized_start=461
+  _globals['_CLASSIFYOPTIONS']._serialized_end=612
+  _globals['_FRAMECHUNK']._serialized_start=614
+  _globals['_FRAMECHUNK']._serialized_end=712
+  _globals['_CLASSIFYRESPONSE']._serialized_start=715
+  _globals['_CLASSIFYRESPONSE']._serialized_end=1298
+  _globals['_MODELIDENTITY']._serialized_start=1301
+  _globals['_MODELIDENTITY']._serialized_end=1454
+  _globals['_LABELPROBABILITY']._serialized_start=1456
+  _globals['_LABELPROBABILITY']._serialized_end=1510
+  _globals['_FRAMERESULT']._serialized_start=1512
+  _globals['_FRAMERESULT']._serialized_end=1618
+  _globals['_DECISION']._serialized_start=1620
+  _globals['_DECISION']._serialized_end=1664
+  _globals['_ACTIVATIONMAP']._serialized_start=1666
+  _globals['_ACTIVATIONMAP']._serialized_end=1765
+  _globals['_TIMING']._serialized_start=1767
+  _globals['_TIMING']._serialized_end=1839
+  _globals['_ENERGY']._serialized_start=1841
+  _globals['_ENERGY']._serialized_end=1897
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1899
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1938
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1941
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=2163
+  _globals['_INFERENCESERVICE']._serialized_start=2166
+  _globals['_INFERENCESERVICE']._serialized_end=2540
 # @@protoc_insertion_point(module_scope)

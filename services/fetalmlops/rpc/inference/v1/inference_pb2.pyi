@@ -14,17 +14,35 @@ class ClassifyRequest(_message.Message):
     frames: FrameChunk
     def __init__(self, options: _Optional[_Union[ClassifyOptions, _Mapping]] = ..., frames: _Optional[_Union[FrameChunk, _Mapping]] = ...) -> None: ...
 
+class ClassifyFrameRequest(_message.Message):
+    __slots__ = ("options", "frame")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    options: ClassifyOptions
+    frame: FrameChunk
+    def __init__(self, options: _Optional[_Union[ClassifyOptions, _Mapping]] = ..., frame: _Optional[_Union[FrameChunk, _Mapping]] = ...) -> None: ...
+
+class ClassifyFrameResponse(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: ClassifyResponse
+    def __init__(self, result: _Optional[_Union[ClassifyResponse, _Mapping]] = ...) -> None: ...
+
 class ClassifyOptions(_message.Message):
-    __slots__ = ("want_embedding", "want_explanation", "bundle_digest", "plane_labels")
+    __slots__ = ("want_embedding", "want_explanation", "bundle_digest", "plane_labels", "pipeline_digest", "role")
     WANT_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     WANT_EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PLANE_LABELS_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     want_embedding: bool
     want_explanation: bool
     bundle_digest: str
     plane_labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, want_embedding: _Optional[bool] = ..., want_explanation: _Optional[bool] = ..., bundle_digest: _Optional[str] = ..., plane_labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    pipeline_digest: str
+    role: str
+    def __init__(self, want_embedding: _Optional[bool] = ..., want_explanation: _Optional[bool] = ..., bundle_digest: _Optional[str] = ..., plane_labels: _Optional[_Iterable[str]] = ..., pipeline_digest: _Optional[str] = ..., role: _Optional[str] = ...) -> None: ...
 
 class FrameChunk(_message.Message):
     __slots__ = ("rows", "columns", "frame_numbers", "pixels", "sha256")
@@ -41,7 +59,7 @@ class FrameChunk(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ..., frame_numbers: _Optional[_Iterable[int]] = ..., pixels: _Optional[bytes] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("model", "planes", "brain_planes", "frames", "best_frame_number", "ood_score", "decision", "embedding", "explanation", "timing")
+    __slots__ = ("model", "planes", "brain_planes", "frames", "best_frame_number", "ood_score", "decision", "embedding", "explanation", "timing", "not_available", "energy")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PLANES_FIELD_NUMBER: _ClassVar[int]
     BRAIN_PLANES_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +70,8 @@ class ClassifyResponse(_message.Message):
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
     TIMING_FIELD_NUMBER: _ClassVar[int]
+    NOT_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
     model: ModelIdentity
     planes: _containers.RepeatedCompositeFieldContainer[LabelProbability]
     brain_planes: _containers.RepeatedCompositeFieldContainer[LabelProbability]
@@ -62,7 +82,9 @@ class ClassifyResponse(_message.Message):
     embedding: _containers.RepeatedScalarFieldContainer[float]
     explanation: ActivationMap
     timing: Timing
-    def __init__(self, model: _Optional[_Union[ModelIdentity, _Mapping]] = ..., planes: _Optional[_Iterable[_Union[LabelProbability, _Mapping]]] = ..., brain_planes: _Optional[_Iterable[_Union[LabelProbability, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[FrameResult, _Mapping]]] = ..., best_frame_number: _Optional[int] = ..., ood_score: _Optional[float] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., embedding: _Optional[_Iterable[float]] = ..., explanation: _Optional[_Union[ActivationMap, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ...) -> None: ...
+    not_available: _containers.RepeatedScalarFieldContainer[str]
+    energy: Energy
+    def __init__(self, model: _Optional[_Union[ModelIdentity, _Mapping]] = ..., planes: _Optional[_Iterable[_Union[LabelProbability, _Mapping]]] = ..., brain_planes: _Optional[_Iterable[_Union[LabelProbability, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[FrameResult, _Mapping]]] = ..., best_frame_number: _Optional[int] = ..., ood_score: _Optional[float] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., embedding: _Optional[_Iterable[float]] = ..., explanation: _Optional[_Union[ActivationMap, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., not_available: _Optional[_Iterable[str]] = ..., energy: _Optional[_Union[Energy, _Mapping]] = ...) -> None: ...
 
 class ModelIdentity(_message.Message):
     __slots__ = ("name", "version", "bundle_digest", "precision", "engine", "release_status", "decision_digest")
@@ -136,9 +158,21 @@ class Timing(_message.Message):
     total_ms: float
     def __init__(self, preparation_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
+class Energy(_message.Message):
+    __slots__ = ("joules", "method", "source")
+    JOULES_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    joules: float
+    method: str
+    source: str
+    def __init__(self, joules: _Optional[float] = ..., method: _Optional[str] = ..., source: _Optional[str] = ...) -> None: ...
+
 class GetModelMetadataRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("role",)
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    def __init__(self, role: _Optional[str] = ...) -> None: ...
 
 class GetModelMetadataResponse(_message.Message):
     __slots__ = ("model", "input_rows", "input_columns", "plane_labels", "brain_plane_labels", "embedding_length", "manifest")

@@ -40,6 +40,11 @@ class InferenceServiceStub:
                 request_serializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyFrame = channel.unary_unary(
+                '/fetalmlops.rpc.inference.v1.InferenceService/ClassifyFrame',
+                request_serializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameRequest.SerializeToString,
+                response_deserializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameResponse.FromString,
+                _registered_method=True)
         self.GetModelMetadata = channel.unary_unary(
                 '/fetalmlops.rpc.inference.v1.InferenceService/GetModelMetadata',
                 request_serializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.GetModelMetadataRequest.SerializeToString,
@@ -53,6 +58,13 @@ class InferenceServiceServicer:
 
     def Classify(self, request_iterator, context):
         """The first message carries options, each further one up to 16 frames; at most 64 frames in all, all of one size.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyFrame(self, request, context):
+        """The same for an instance of one frame, in one message: it takes less of both sides.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyRequest.FromString,
                     response_serializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyFrame': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClassifyFrame,
+                    request_deserializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameRequest.FromString,
+                    response_serializer=fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameResponse.SerializeToString,
             ),
             'GetModelMetadata': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelMetadata,
@@ -107,6 +124,33 @@ class InferenceService:
             '/fetalmlops.rpc.inference.v1.InferenceService/Classify',
             fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyRequest.SerializeToString,
             fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyFrame(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fetalmlops.rpc.inference.v1.InferenceService/ClassifyFrame',
+            fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameRequest.SerializeToString,
+            fetalmlops_dot_rpc_dot_inference_dot_v1_dot_inference__pb2.ClassifyFrameResponse.FromString,
             options,
             channel_credentials,
             insecure,
