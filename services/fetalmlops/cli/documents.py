@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import annotated_types
 from prometheus_client import REGISTRY
@@ -29,6 +30,8 @@ _METERED = (
     "fetalmlops.listener.metrics",
     "fetalmlops.classifier.metrics",
     "fetalmlops.inference.metrics",
+    "fetalmlops.gateway.metrics",
+    "fetalmlops.platform.energy.metrics",
     "fetalmlops.platform.streams.worker",
 )
 _MIB = 1 << 20
@@ -51,13 +54,18 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str
 def _default(value: Any) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
+    if isinstance(value, tuple):
+        value = json.dumps(value)
     if value is None or value == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _range(field: FieldInfo) -> str:
-    if choices := get_args(field.annotation):
+    choices = get_args(field.annotation)
+    if get_origin(field.annotation) is tuple:
+        choices = get_args(choices[0])
+    if choices:
         return ", ".join(f"`{choice}`" for choice in choices if isinstance(choice, str) and choice)
     limits = []
     for item in field.metadata:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,31 +13,37 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fetalmlops.domain.contracts.events import AuditRecorded
+from fetalmlops.cli import audited
 from fetalmlops.domain.errors import FetalMLOpsError
-from fetalmlops.platform import audit
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.lookup import Original, find_original
+from fetalmlops.platform.deid.vault import ValkeyVault
 from fetalmlops.platform.keyvalue import open_valkey
+from fetalmlops.platform.records import RecordCipher
 from fetalmlops.platform.settings import load_settings
-from fetalmlops.platform.vault import ValkeyVault
 
 if TYPE_CHECKING:
+    from fetalmlops.domain.contracts.identifiers import PseudonymKey
     from fetalmlops.platform.settings import Settings
 
-__all__ = ["identify", "require_pseudonym", "require_reason"]
+__all__ = ["identify", "require_pseudonym"]
 
 _PSEUDONYM = re.compile("[0-9a-f]{32}")
+_KEYED_UID = re.compile(r"2\.25\.[0-9]{1,39}")
 
 
 def identify(
-    pseudonym: Annotated[str, typer.Argument(help="Pseudonym of a patient, a study or an instance.")],
+    pseudonym: Annotated[
+        str, typer.Argument(help="Pseudonym of a patient, a study or an instance, or a UID of a clean file.")
+    ],
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the record. Do not name the patient here.")],
+    reason: audited.Reason,
     as_json: Annotated[bool, typer.Option("--json", help="Print the identity as JSON.")] = False,
 ) -> None:
     """Show who is behind a pseudonym. Your account, the pseudonym and the reason are recorded first, found or not."""
-    require_pseudonym(pseudonym)
-    require_reason(reason)
+    if not _KEYED_UID.fullmatch(pseudonym):
+        require_pseudonym(pseudonym)
+    audited.require_reason(reason)
     found = asyncio.run(_identify(load_settings(), pseudonym, reason))
     if not found:
         msg = "Expected a pseudonym of the vault, got one that it does not hold; the attempt was recorded"
@@ -62,31 +67,22 @@ def require_pseudonym(pseudonym: str) -> None:
         raise typer.BadParameter(msg)
 
 
-def require_reason(reason: str) -> None:
-    """Refuse an empty reason."""
-    if not reason.strip():
-        msg = "Expected a reason for the record, got none; say why with --reason"
-        raise typer.BadParameter(msg)
-
-
 async def _identify(settings: Settings, pseudonym: str, reason: str) -> dict[str, dict[str, Any]]:
     key, ring = load_pseudonym_key(settings), load_vault_keys(settings)
     valkey = open_valkey(settings)
     vault = ValkeyVault(valkey, ring, key.project, reload=lambda: load_vault_keys(settings))
     try:
         await vault.verify(key.fingerprint)
-        found = await _read(vault, pseudonym)
+        if _KEYED_UID.fullmatch(pseudonym):
+            original = await find_original(valkey, RecordCipher(ring, key.project), key.project, pseudonym)
+            found = await _read_uid(vault, key, original) if original else {}
+        else:
+            found = await _read(vault, pseudonym)
     finally:
         await valkey.aclose()
-    entry = AuditRecorded(
-        process="cli",
-        actor=getpass.getuser(),
-        action="identify",
-        subject=pseudonym,
-        outcome="granted" if found else "not-found",
-        reason=reason,
-    )
-    await audit.record(settings, entry)
+    # A UID that leads nowhere may be an original one: only a pseudonym of it is recorded.
+    subject = pseudonym if found or not _KEYED_UID.fullmatch(pseudonym) else key.instance(pseudonym)
+    await audited.record(settings, "identify", subject, "granted" if found else "not-found", reason)
     return found
 
 
@@ -97,3 +93,11 @@ async def _read(vault: ValkeyVault, pseudonym: str) -> dict[str, dict[str, Any]]
     patient = await vault.patient(study.patient if study else pseudonym)
     found = {"patient": patient, "study": study, "instance": instance}
     return {kind: msgspec.to_builtins(value) for kind, value in found.items() if value}
+
+
+async def _read_uid(vault: ValkeyVault, key: PseudonymKey, original: Original) -> dict[str, dict[str, Any]]:
+    """Return the original of a UID with the entry of its instance or study; with that of an instance that has it else."""
+    for pseudonym in (key.instance(original.uid), key.study(original.uid)):
+        if found := await _read(vault, pseudonym):
+            return {"uid": {"original": original.uid}, **found}
+    return {"uid": {"original": original.uid}, **await _read(vault, original.instance)}

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from fetalmlops.platform import rotation
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys, make_missing_keys
+from fetalmlops.cli import gateway_keys
+from fetalmlops.platform.deid import rotation
+from fetalmlops.platform.deid.keys import READABLE_BY_GROUP, load_pseudonym_key, load_vault_keys, make_missing_keys
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.settings import load_settings
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-# What an orchestrator mounts belongs to another user, so that a service cannot change its own keys.
-_READABLE_BY_GROUP = 0o440
-
 app = typer.Typer(no_args_is_help=True, help="Make, list and rotate keys.")
+app.add_typer(gateway_keys.app, name="gateway")
 
 
 @app.command()
@@ -40,7 +39,7 @@ def make(
     made = make_missing_keys(load_settings().model_copy(update={"provision_keys": True}))
     for path in made:
         if group:
-            path.chmod(_READABLE_BY_GROUP)
+            path.chmod(READABLE_BY_GROUP)
         typer.echo(f"made {path}")
     if not made:
         typer.echo("all keys are there already")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from fetalmlops.cli.identify import require_pseudonym, require_reason
-from fetalmlops.domain.contracts.events import AuditRecorded
+from fetalmlops.cli import audited
+from fetalmlops.cli.identify import require_pseudonym
 from fetalmlops.domain.contracts.topics import TOPICS
-from fetalmlops.platform import audit, erasure
+from fetalmlops.platform.deid import erasure
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.settings import load_settings
@@ -35,7 +36,7 @@ def main() -> None:
 def erase(
     pseudonym: Annotated[str, typer.Argument(help="Pseudonym of the patient.")],
     *,
-    reason: Annotated[str, typer.Option(help="Why, for the record. Do not name the patient here.")],
+    reason: audited.Reason,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be deleted.")] = False,
 ) -> None:
     """Delete a patient's objects and vault entries. Your account, the pseudonym and the reason are recorded first.
@@ -43,10 +44,12 @@ def erase(
     It may be repeated, and completes one that was ended early.
     """
     require_pseudonym(pseudonym)
-    require_reason(reason)
+    audited.require_reason(reason)
     found = asyncio.run(_erase(load_settings(), pseudonym, reason, dry_run=dry_run))
     done = "would be deleted" if dry_run else "deleted"
     typer.echo(f"{len(found.objects)} objects and {len(found.entries)} vault entries {done}")
+    for kind, count in sorted(Counter("/".join(uri.split("/")[:2]) for uri in found.objects).items()):
+        typer.echo(f"  {count} of {kind}")
     if found.unreadable:
         typer.echo(f"{found.unreadable} objects of zone phi cannot be read: nobody can say by program whose they are")
     days = {topic.name: topic.retention_days for topic in TOPICS}
@@ -60,21 +63,19 @@ async def _erase(settings: Settings, pseudonym: str, reason: str, *, dry_run: bo
     valkey, objects = open_valkey(settings), open_objects(settings)
 
     async def record(outcome: str) -> None:
-        entry = AuditRecorded(
-            process="cli",
-            actor=getpass.getuser(),
-            action="erase-patient",
-            subject=pseudonym,
-            outcome=outcome,
-            reason=reason,
-        )
-        await audit.record(settings, entry)
+        await audited.record(settings, "erase-patient", pseudonym, outcome, reason)
 
     try:
         await record("dry-run" if dry_run else "begun")
-        found = await erasure.find_traces(settings, valkey, objects, pseudonym)
+        with Progress(TextColumn("{task.description}"), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
+            looking = bar.add_task("looking at stored instances", total=None)
+            found = await erasure.find_traces(
+                settings, valkey, objects, pseudonym, lambda count: bar.update(looking, completed=count)
+            )
+            if not dry_run:
+                deleting = bar.add_task("deleting objects", total=len(found.objects))
+                await erasure.erase(valkey, objects, found, lambda count: bar.update(deleting, completed=count))
         if not dry_run:
-            await erasure.erase(valkey, objects, found)
             await record("done")
         return found
     finally:

@@ -10,7 +10,7 @@ import typer
 from fetalmlops.domain.contracts.topics import Zone
 from fetalmlops.platform.bus import Publisher
 from fetalmlops.platform.health import Health
-from fetalmlops.platform.inference.bundles import bundled_files
+from fetalmlops.platform.inference.bundles import packaged_bundle
 from fetalmlops.platform.inference.promotion import provision_model
 from fetalmlops.platform.objects import open_objects
 from fetalmlops.platform.provisioning import provision_topics
@@ -23,11 +23,11 @@ __all__ = ["provide_model", "provision"]
 
 
 def provision() -> None:
-    """Create the topics, and promote the bundled demonstration model where no promotion exists. Harmless twice."""
+    """Create the topics, and where no promotion exists, promote the bundle that inference.bundle names. Harmless twice."""
     settings = load_settings()
     provision_topics(settings.kafka)
     promoted = provide_model(settings)
-    typer.echo(f"promoted {promoted} as actor installation" if promoted else "a model is promoted already")
+    typer.echo(f"promoted {promoted}" if promoted else "a model is promoted already")
 
 
 def provide_model(settings: Settings) -> str | None:
@@ -36,7 +36,7 @@ def provide_model(settings: Settings) -> str | None:
     Returns
     -------
     str or None
-        Name and version of the model that was promoted now; None where there was one.
+        Name and version of the model that was promoted now, and by whom; None where there was one.
 
     Raises
     ------
@@ -48,8 +48,9 @@ def provide_model(settings: Settings) -> str | None:
 
 async def _provide_model(settings: Settings) -> str | None:
     publisher = Publisher(settings.kafka, Health("provision"))
+    files = packaged_bundle(settings.inference.bundle)
     try:
-        promoted = await provision_model(bundled_files(), settings.kafka, open_objects(settings, Zone.CLEAN), publisher)
+        promoted = await provision_model(files, settings.kafka, open_objects(settings, Zone.CLEAN), publisher)
     finally:
         await publisher.stop()
-    return f"{promoted.model} {promoted.version}" if promoted else None
+    return f"{promoted.model} {promoted.version} as actor {promoted.actor}" if promoted else None

@@ -18,6 +18,7 @@ from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import InstanceClassified
 from fetalmlops.domain.contracts.planes import Plane
 from fetalmlops.domain.contracts.topics import INSTANCE_CLASSIFIED
+from fetalmlops.domain.errors import TransientError
 from fetalmlops.domain.operations.results import CurrentResults
 from fetalmlops.platform.bus import read_events
 from fetalmlops.platform.settings import load_settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["results"]
 
 _SHORT = 8
+_RETRY_S = 0.5
 _NUMBERS = frozenset({"confidence", "frame", "ms"})
 _STYLES = {"accept": "green", "review": "yellow", "out_of_scope": "red", "not_applicable": "dim"}
 
@@ -44,7 +46,7 @@ def results(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with results as they come, until interrupted.")
     ] = False,
-    expect: Annotated[int, typer.Option(min=0, help="Wait until so many results are current.")] = 0,
+    expect: Annotated[int, typer.Option(min=0, help="Wait until so many results are current, for the broker too.")] = 0,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for --expect.")] = 60.0,
     last: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 20,
     as_json: Annotated[
@@ -65,14 +67,33 @@ def results(
 
 
 async def _watch(settings: Settings, view: _View, *, follow: bool, expect: int, timeout: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout if expect else None):
-            async for record, result in read_events(
-                settings.kafka, INSTANCE_CLASSIFIED, InstanceClassified, follow=follow
-            ):
-                view.take(record, result)
-                if expect and len(view.current) >= expect:
+    if not expect:
+        await _read(settings, view, follow=follow)
+        return
+    away: TransientError | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    await _read(settings, view, follow=True, expect=expect)
+                except TransientError as error:
+                    if away is None:
+                        Console(stderr=True).print("The broker does not answer; waiting for it")
+                    away = error
+                    await asyncio.sleep(_RETRY_S)
+                else:
                     return
+    except TimeoutError:
+        if away and not view.current:
+            raise away from None
+
+
+async def _read(settings: Settings, view: _View, *, follow: bool, expect: int = 0) -> None:
+    """Show results up to so many current ones; read again, what is current already is not shown twice."""
+    async for record, result in read_events(settings.kafka, INSTANCE_CLASSIFIED, InstanceClassified, follow=follow):
+        view.take(record, result)
+        if expect and len(view.current) >= expect:
+            return
 
 
 class _View:

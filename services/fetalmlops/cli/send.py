@@ -74,7 +74,8 @@ def send(
     if not as_json:
         console.print(summary_table(counts))
         for outcome in failed[:_SHOWN]:
-            console.print(f"[red]{outcome.path}[/red]: {outcome.summary}")
+            # One line each, however wide the terminal is: it may be read by a program.
+            console.print(f"[red]{outcome.path}[/red]: {outcome.summary}", soft_wrap=True)
         rate = len(files) / max(seconds, 1e-9)
         console.print(f"{sent_bytes / 1e6:.1f} MB in {seconds:.1f} s, {rate:.1f} instances/s")
     if failed:

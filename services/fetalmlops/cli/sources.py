@@ -49,7 +49,8 @@ def add(
     purpose: Annotated[str, typer.Option(help="clinical or research.")] = Purpose.CLINICAL.value,
     lane: Annotated[str, typer.Option(help="live or bulk.")] = Lane.LIVE.value,
     pixels: Annotated[
-        str, typer.Option(help="validate, or clean for a source that burns nothing into its images.")
+        str,
+        typer.Option(help="validate; regions if names stand outside the picture only; clean if nothing is burned in."),
     ] = PixelTrust.VALIDATE.value,
     host: Annotated[str, typer.Option(help="Where it answers C-ECHO itself.")] = "",
     port: Annotated[int, typer.Option(help="Port of that.")] = 104,

@@ -19,9 +19,9 @@ from fetalmlops.platform.embedded import EmbeddedError, EmbeddedSystem
 from fetalmlops.platform.embedded.files import disk_errors
 from fetalmlops.platform.embedded.jars import KAFKA_VERSION, fetch_jars
 from fetalmlops.platform.embedded.kafka import java_program
-from fetalmlops.platform.embedded.programs import PROGRAMS
+from fetalmlops.platform.embedded.programs import OPTIONAL, PROGRAMS, chosen_programs
 from fetalmlops.platform.embedded.valkey import valkey_program
-from fetalmlops.platform.settings import home_folder
+from fetalmlops.platform.settings import home_folder, load_settings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,8 +56,8 @@ def up(
     processes: Annotated[list[str] | None, typer.Argument(help="Only these; default: all.", show_default=False)] = None,
 ) -> None:
     """Start everything on this machine, and wait until it is ready; harmless to repeat."""
-    names = _known(processes) or PROGRAMS
     system = EmbeddedSystem(home_folder())
+    names = _known(processes) or chosen_programs(load_settings(system.layout.home))
     began = time.monotonic()
     with _Progress(names) as progress:
         settings = system.up(names, report=progress.report, before_services=_provide_model)
@@ -68,7 +68,7 @@ def up(
     else:
         _out.print(f"Ready after {seconds:.1f} s. State folder: {system.layout.home}")
     if "listener" in names:
-        _print_address(settings)
+        _print_address(settings, names)
 
 
 def down(
@@ -98,9 +98,9 @@ def down(
 
 
 def _known(names: list[str] | None) -> tuple[str, ...]:
-    unknown = sorted(set(names or ()) - set(PROGRAMS))
+    unknown = sorted(set(names or ()) - {*PROGRAMS, *OPTIONAL})
     if unknown:
-        msg = f"Expected processes among {', '.join(PROGRAMS)}, got {', '.join(unknown)}"
+        msg = f"Expected processes among {', '.join(PROGRAMS + OPTIONAL)}, got {', '.join(unknown)}"
         raise EmbeddedError(msg)
     return tuple(names or ())
 
@@ -113,7 +113,7 @@ def _provide_model(settings: Settings) -> None:
     provide_model(settings)
 
 
-def _print_address(settings: Settings) -> None:
+def _print_address(settings: Settings, names: tuple[str, ...]) -> None:
     listener = settings.listener
     _out.print(
         f"Send DICOM to  [bold]{listener.ae_title}[/] at [bold]{listener.host}:{listener.port}[/]  (C-ECHO, C-STORE)"
@@ -121,6 +121,10 @@ def _print_address(settings: Settings) -> None:
     _out.print(
         f"Subscribe to   [bold]{INSTANCE_CLASSIFIED.name}[/] at [bold]{settings.kafka.bootstrap_servers}[/]  (Kafka)"
     )
+    if "gateway" in names:
+        gateway = settings.gateway
+        scheme = "https" if gateway.tls.enabled else "http"
+        _out.print(f"Post files to  [bold]{scheme}://{gateway.host}:{gateway.port}/v1/classifications[/]  (REST)")
     _out.print("Next: [bold]fetalmlops simulate[/], [bold]fetalmlops results --follow[/], [bold]fetalmlops status[/]")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fetalmlops.cli.ages import age
 from fetalmlops.platform.embedded import EmbeddedError, EmbeddedSystem
 from fetalmlops.platform.embedded.doctor import Level, examine
 from fetalmlops.platform.embedded.follow import follow_logs
 from fetalmlops.platform.embedded.journal import last_lines
-from fetalmlops.platform.embedded.programs import PROGRAMS
+from fetalmlops.platform.embedded.programs import OPTIONAL, PROGRAMS
 from fetalmlops.platform.embedded.status import fetch_status
 from fetalmlops.platform.settings import home_folder
 
@@ -52,14 +52,14 @@ def status(*, as_json: _AsJson = False) -> None:
 def logs(
     processes: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Of {', '.join(PROGRAMS)}, {_SUPERVISOR}; default: all.", show_default=False),
+        typer.Argument(help=f"Of {', '.join(PROGRAMS + OPTIONAL)}, {_SUPERVISOR}; default: all.", show_default=False),
     ] = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each log.")] = 20,
 ) -> None:
     """Show the logs."""
-    known = (*PROGRAMS, _SUPERVISOR)
+    known = (*PROGRAMS, *OPTIONAL, _SUPERVISOR)
     names = processes or list(known)
     if unknown := sorted(set(names) - set(known)):
         msg = f"Expected processes among {', '.join(known)}, got {', '.join(unknown)}"
@@ -104,7 +104,7 @@ def _status_table(processes: tuple[ProcessStatus, ...]) -> Table:
             _or_dash(process.port),
             "-" if process.memory_bytes is None else f"{process.memory_bytes / 2**20:.0f} MiB",
             _or_dash(process.lag),
-            _ago(process.last_event_ms),
+            "-" if process.last_event_ms is None else f"{age(process.last_event_ms)} ago",
             str(process.restarts),
         )
     return table
@@ -112,16 +112,6 @@ def _status_table(processes: tuple[ProcessStatus, ...]) -> Table:
 
 def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
-
-
-def _ago(moment_ms: int | None) -> str:
-    if moment_ms is None:
-        return "-"
-    seconds = max(0, round(time.time() - moment_ms / 1000))
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
 
 
 def _print_line(name: str, line: str, styles: dict[str, str], *, alone: bool) -> None:

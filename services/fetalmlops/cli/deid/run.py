@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections import Counter
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from fetalmlops.cli.deid_child import CleanFile
-from fetalmlops.domain.deid.profile import CodePolicy, Profile
-from fetalmlops.domain.deid.table import standard_table
+from fetalmlops.cli.deid.child import CleanFile
+from fetalmlops.domain.deid.rules.profile import CodePolicy, Profile
+from fetalmlops.domain.deid.rules.table import standard_table
 from fetalmlops.domain.errors import DeadlyError, FetalMLOpsError, PermanentError, SettingsError
 from fetalmlops.platform.sandbox.parent import Sandbox
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Run", "RunOptions", "report_of", "run_folder"]
+__all__ = ["Run", "RunOptions", "progress_bar", "reason_of", "report_of", "run_folder"]
 
 _DRAFTS = ".drafts"
 _JOURNAL = ".deid.jsonl"
@@ -123,22 +124,15 @@ def report_of(run: Run, options: RunOptions) -> dict[str, Any]:
 
 async def _run(root: Path, files: list[Path], options: RunOptions, run: Run, console: Console) -> None:
     done = _journal(options.target / _JOURNAL)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     sandbox: Sandbox[CleanFile] = Sandbox(
-        "fetalmlops.cli.deid_child:deidentify",
+        "fetalmlops.cli.deid.child:deidentify",
         CleanFile,
         initializer="fetalmlops.platform.dicom.decoding:configure",
         workers=options.workers,
         memory_bytes=options.memory_mib * _MIB,
         timeout=options.timeout_s,
     )
-    with Progress(*columns, console=console) as bar, (options.target / _JOURNAL).open("ab") as journal:
+    with progress_bar(console) as bar, (options.target / _JOURNAL).open("ab") as journal:
         task = bar.add_task("De-identifying", total=len(files))
         waiting = iter(files)
         async with sandbox:
@@ -162,12 +156,12 @@ async def _one(file: Path, mark: str, options: RunOptions, sandbox: Sandbox[Clea
     draft = options.target / _DRAFTS / uuid.uuid4().hex
     book = str(options.target / _BOOK) if options.profile.codes is CodePolicy.RANDOM else ""
     try:
-        clean = await sandbox.call(str(file), str(draft), options.toml, options.key, book, options.source_clean)
+        clean = await sandbox.call(os.fsencode(file), str(draft), options.toml, options.key, book, options.source_clean)
     except FetalMLOpsError as error:
         draft.unlink(missing_ok=True)
         return {
             "mark": mark,
-            "reason": _reason(error),
+            "reason": reason_of(error),
             "message": str(error),
             "actions": {},
             "pixel_action": "",
@@ -180,7 +174,20 @@ async def _one(file: Path, mark: str, options: RunOptions, sandbox: Sandbox[Clea
             "place": clean.place}  # fmt: skip
 
 
-def _reason(error: FetalMLOpsError) -> str:
+def progress_bar(console: Console) -> Progress:
+    """Return a bar that counts files."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def reason_of(error: FetalMLOpsError) -> str:
+    """Return why a file failed: the reason of its refusal, or ``deadly`` or ``deadline`` for what it did to its child."""
     if isinstance(error, PermanentError):
         return error.reason
     return "deadly" if isinstance(error, DeadlyError) else "deadline"

@@ -14,15 +14,20 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from fetalmlops.cli.deid_run import RunOptions, report_of, run_folder
+from fetalmlops.cli.deid.run import RunOptions, report_of, run_folder
+from fetalmlops.cli.deid.survey import SurveyOptions, survey_folder
+from fetalmlops.cli.deid.survey_page import survey_page, survey_table
 from fetalmlops.domain.deid import PROFILES, Profile
-from fetalmlops.domain.deid.explain import explain as explain_attribute
-from fetalmlops.domain.deid.profile import CodePolicy, packaged_profile, read_profile
-from fetalmlops.domain.deid.proposals import propose_profile, read_screen
+from fetalmlops.domain.deid.pixels.devices import DeviceProfiles
+from fetalmlops.domain.deid.pixels.proposals import propose_profile, read_screen
+from fetalmlops.domain.deid.rules.explain import explain as explain_attribute
+from fetalmlops.domain.deid.rules.profile import CodePolicy, packaged_profile, read_profile
 from fetalmlops.domain.errors import ContractError, SettingsError
+from fetalmlops.platform.deid.keys import load_pseudonym_key
 from fetalmlops.platform.dicom.decoding import configure
+from fetalmlops.platform.dicom.devices import read_device_profiles
 from fetalmlops.platform.dicom.storescu import find_files
-from fetalmlops.platform.keys import load_pseudonym_key
+from fetalmlops.platform.files import OWNER_ONLY, replace_file
 from fetalmlops.platform.settings import load_settings
 
 __all__ = ["app"]
@@ -42,6 +47,7 @@ app = typer.Typer(cls=_RunByDefault, no_args_is_help=True, help="De-identify fil
 
 _TAG_DIGITS = 8
 _REFUSED = 3
+_INTERRUPTED = 130
 
 
 @app.command()
@@ -86,7 +92,7 @@ def run(
     )
     done = run_folder(source, find_files([source]), options, Console(stderr=True))
     if report is not None:
-        _write(report, report_of(done, options))
+        replace_file(report, _encoded(report_of(done, options)))
     table = Table("files", "ended as")
     for name, count in done.counts.most_common():
         table.add_row(str(count), name)
@@ -94,6 +100,48 @@ def run(
     if done.resumed:
         Console().print(f"{done.resumed} of them by an earlier run")
     raise typer.Exit(0 if set(done.counts) <= {"clean"} else _REFUSED)
+
+
+@app.command()
+def survey(
+    path: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of any files.")],
+    profile: Annotated[str, typer.Option(help="Name of a profile, or a TOML file.")] = "stream",
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Where to write the page, with masked previews.")
+    ] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", dir_okay=False, help="Where to write the same facts as JSON.")
+    ] = None,
+    devices: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of device profiles that you have already.")
+    ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Look for text in what would be kept: about half a second an image.")
+    ] = False,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Name in the JSON the files that would be refused: paths may hold names.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Files at once.")] = 2,
+) -> None:
+    """Say what a folder of files would come to, scanner by scanner, before anything is turned on; nothing is changed."""
+    options = SurveyOptions(
+        profile=find_profile(profile),
+        toml=profile_file(profile),
+        devices=read_device_profiles(devices) if devices else DeviceProfiles(),
+        text=text,
+        paths=paths,
+        jobs=jobs,
+    )
+    for target in (html, as_json):
+        _check_target(target, path)
+    done = survey_folder(path, list(find_files([path])), options, Console(stderr=True))
+    report = done.report(options)
+    if html is not None:
+        replace_file(html, survey_page(report, done.looks).encode(), OWNER_ONLY)
+    if as_json is not None:
+        replace_file(as_json, _encoded(report), OWNER_ONLY)
+    survey_table(report, Console())
+    raise typer.Exit(_INTERRUPTED if done.interrupted else 0)
 
 
 @app.command("device-profile")
@@ -157,10 +205,20 @@ def _key(profile: Profile) -> tuple[str, str]:
     return key.project, key.secret.hex()
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    draft.replace(path)
+def _check_target(target: Path | None, source: Path) -> None:
+    """Refuse, before hours of work, what could not be written after them, or would change the folder that is looked at."""
+    if target is None:
+        return
+    if source.resolve() in target.resolve().parents:
+        msg = "Expected a report outside the folder that is surveyed, got one within; name another place"
+        raise SettingsError(msg)
+    if not target.resolve().parent.is_dir():
+        msg = "Expected a report in a folder that exists, got none; make the folder first"
+        raise SettingsError(msg)
+
+
+def _encoded(report: dict[str, Any]) -> bytes:
+    return (json.dumps(report, indent=2) + "\n").encode()
 
 
 def _tag(text: str) -> int:

@@ -10,9 +10,9 @@ import msgspec
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
 from fetalmlops.domain.deid import Deidentifier
-from fetalmlops.domain.deid.codes import RandomCodes
-from fetalmlops.domain.deid.profile import CodePolicy, Profile, read_profile
-from fetalmlops.platform.codebook import Codebook
+from fetalmlops.domain.deid.rules.codes import RandomCodes
+from fetalmlops.domain.deid.rules.profile import CodePolicy, Profile, read_profile
+from fetalmlops.platform.deid.codebook import Codebook
 
 __all__ = ["CleanFile", "deidentify"]
 
@@ -25,13 +25,13 @@ class CleanFile(msgspec.Struct, frozen=True, kw_only=True):
     actions: dict[str, int]
 
 
-def deidentify(source: str, draft: str, profile: bytes, key: tuple[str, str], book: str, clean: bool) -> CleanFile:
+def deidentify(source: bytes, draft: str, profile: bytes, key: tuple[str, str], book: str, clean: bool) -> CleanFile:
     """De-identify a file into a draft, which is durable when this returns.
 
     Parameters
     ----------
     source, draft
-        Paths of the file and of the draft, which must be new.
+        Paths of the file, in the file system's encoding because names need not be text, and of the draft, which must be new.
     profile
         The profile's TOML.
     key
@@ -46,7 +46,7 @@ def deidentify(source: str, draft: str, profile: bytes, key: tuple[str, str], bo
     PermanentError
         As `Deidentifier.deidentify`.
     """
-    with Path(source).open("rb") as reader, Path(draft).open("xb") as writer:
+    with Path(os.fsdecode(source)).open("rb") as reader, Path(draft).open("xb") as writer:
         result = _deidentifier(profile, *key, book).deidentify(reader, writer, source_clean=clean)
         writer.flush()
         os.fsync(writer.fileno())

@@ -1,0 +1,1 @@
+"""The datasheet of a data set as a page: plots, pictures, and the template around them."""

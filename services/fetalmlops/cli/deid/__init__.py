@@ -1,0 +1,1 @@
+"""``fetalmlops deid``: folders de-identified, and what is done to what."""
