@@ -22,6 +22,22 @@ if TYPE_CHECKING:
     from fetalmlops.platform.settings import Settings
 
 
+# Run as a process of its own: it registers names that our contracts have.
+collect_ignore = ["support/triton.py"]
+
+_HOME = os.environ.get("FETALMLOPS_HOME")
+
+
+@pytest.fixture(autouse=True)
+def _home_of_the_shell() -> Iterator[None]:
+    """Undo what ``fetalmlops --home`` does to this process: it would win over the state folders of later tests."""
+    yield
+    if _HOME is None:
+        os.environ.pop("FETALMLOPS_HOME", None)
+    else:
+        os.environ["FETALMLOPS_HOME"] = _HOME
+
+
 @pytest.fixture(scope="session")
 def samples() -> ModuleType:
     """Sample events."""

@@ -98,6 +98,7 @@ def test_envelope_round_trip_and_foreign_headers() -> None:
         replay_of="x",
         replay_stage="anonymizer",
         replay_number=2,
+        release="y/z",
     )
     assert Envelope.from_headers([*envelope.to_headers(), ("foreign", b"\xff")]) == envelope
 

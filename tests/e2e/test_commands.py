@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from fetalmlops.domain.contracts.events import AuditRecorded
+from fetalmlops.domain.contracts.topics import AUDIT_RECORDED
 from fetalmlops.domain.simulation import InstanceSpec, Kind, StudySpec, make_instance, make_study
+from fetalmlops.platform.bus import read_events
 from support.deployment import Deployment, deployed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -109,6 +113,56 @@ def test_quarantine_is_listed_shown_replayed_and_dropped(fetalmlops: Command, fo
     assert "Missing option" in fetalmlops("quarantine", "drop", str(again["entry_id"]), code=2)
     fetalmlops("quarantine", "drop", str(again["entry_id"]), "--reason", "a test")
     assert entries(fetalmlops) == []
+
+
+def test_a_refused_image_is_looked_at_released_and_classified(
+    fetalmlops: Command, deployment: Deployment, tmp_path: Path
+) -> None:
+    """From the quarantine to exactly one current result; the entry is closed, and the audit tells all of it."""
+    spec = InstanceSpec(study=13, regions=False)
+    (tmp_path / "image").write_bytes(make_instance(spec).data)
+    fetalmlops("send", tmp_path / "image")
+    deadline = time.monotonic() + 90
+    while not entries(fetalmlops):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    (entry,) = entries(fetalmlops)
+    identity = str(entry["entry_id"])
+    assert "no-regions" in fetalmlops("quarantine", "list", "--count")
+
+    picture, (x0, y0, x1, y1) = tmp_path / "seen.png", spec.scanner.area
+    fetalmlops("quarantine", "show", identity, "--thumbnail", picture, "--reason", "to judge it")
+    assert picture.read_bytes()[1:4] == b"PNG"
+    who = ("--account", "sonographer-7", "--reason", "only the picture")
+    fetalmlops("quarantine", "release", identity, "--keep", f"{x0},{y0},{x1},{y1}", *who)
+    instance = deployment.instance(spec.sop_instance_uid)
+    while instance not in deployment.account().results:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    while entries(fetalmlops):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    (result,) = [result for result in deployment.results() if result.context.instance == instance]
+    assert result.plane
+    assert deployment.account().doubled_of({instance}) == 0
+    (step,) = [
+        step
+        for step in json.loads(fetalmlops("trace", instance, "--json"))
+        if step["topic"] == "dicom.instance.deidentified.v1"
+    ]
+    assert step["trace_id"]
+    assert [(event.action, event.outcome, event.actor) for event in audited(deployment, identity)][1:] == [
+        ("release-pixels", "granted", "sonographer-7")
+    ]
+    assert [event.action for event in audited(deployment, identity)] == ["show-thumbnail", "release-pixels"]
+
+
+def audited(deployment: Deployment, subject: str) -> list[AuditRecorded]:
+    async def read() -> list[AuditRecorded]:
+        found = read_events(deployment.settings.kafka, AUDIT_RECORDED, AuditRecorded)
+        return [event async for _, event in found if event.subject == subject]
+
+    return asyncio.run(read())
 
 
 def test_sources_are_listed_added_and_tested(fetalmlops: Command) -> None:

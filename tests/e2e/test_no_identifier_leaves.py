@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -34,7 +35,9 @@ from fetalmlops.domain.simulation import (
 )
 from fetalmlops.platform.objects import open_objects
 from support.canaries import Canaries
+from support.channels import CHANNELS, REFUSED, SEARCHED, UID
 from support.deployment import Deployment
+from support.dicom_files import Sample
 from support.evidence import (
     REASONS,
     SERVICES,
@@ -101,7 +104,22 @@ def make() -> Sent:
     instances = {Raw.of_part10(instance.data, str(instance.spec.kind)): instance for instance in made}
     planted = {text for instance in made for text in (*instance.planted, *instance.burned_in)}
     hurt = _hurt(made[0].data)
-    return Sent([*instances, *hurt], instances, planted | {"CANÄRY^ÜMLAUT9F3C", "金絲雀^異體9F3C", "CANARYSEEN9F3C"})
+    planted |= {"CANÄRY^ÜMLAUT9F3C", "金絲雀^異體9F3C", "CANARYSEEN9F3C", *SEARCHED}
+    return Sent([*instances, *hurt, *_channels()], instances, planted)
+
+
+def _channels() -> list[Raw]:
+    """Return one instance for each channel that no row of the table closes."""
+    return [_sent_by_store(make(), name, f"{UID}.{number}") for number, (name, make) in enumerate(CHANNELS.items(), 1)]
+
+
+def _sent_by_store(made: Sample, name: str, sop_instance_uid: str) -> Raw:
+    made.attributes[0x0008_0018] = ("UI", sop_instance_uid.encode())
+    made.meta = {}  # the sender's: it does not travel
+    data = made.part10()
+    (length,) = struct.unpack_from("<I", data, 140)
+    sop_class_uid = made.attributes[0x0008_0016][1].decode()
+    return Raw(sop_class_uid, sop_instance_uid, made.transfer_syntax, data[144 + length :], name)
 
 
 def _hurt(data: bytes) -> list[Raw]:
@@ -147,7 +165,7 @@ def sent(shared: Shared) -> tuple[Sent, dict[Raw, int | None], dict[str, object]
     everything = make()
     statuses = send_raw(everything.items, shared.settings)
     kept = {item.content_id(shared.settings) for item, status in statuses.items() if status in (0x0000, 0xC000)}
-    assert all(status is not None for status in statuses.values())
+    assert {item.label for item, status in statuses.items() if status is None} <= set(REFUSED)
     publish(shared.settings, (INSTANCE_RECEIVED.name, None, b'{"PatientName": "CANARYSEEN9F3C"}', []))
     found = ended(shared.settings, kept)
     assert set(found) == kept
@@ -173,9 +191,8 @@ def test_nothing_planted_is_found_outside_the_phi_zone(
         ends = Counter(
             item.decision.value if isinstance(item, InstanceClassified) else item.reason for item in found.values()
         )
-        print(
-            f"\nsent {len(statuses)}: {Counter(f'0x{status:04X}' for status in statuses.values())}; ends: {dict(ends)}"
-        )
+        answers = Counter("not negotiated" if it is None else f"0x{it:04X}" for it in statuses.values())
+        print(f"\nsent {len(statuses)}: {answers}; ends: {dict(ends)}")
         print(
             f"{len(canaries.texts)} planted texts, {len(canaries.forms)} forms searched, {time.monotonic() - begun:.0f} s"
         )

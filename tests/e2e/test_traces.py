@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY = 9200
 INSTANCES = 200
 WORKERS = ("anonymizer", "normalizer", "classifier")
-RPC = "fetalmlops.rpc.inference.v1.InferenceService/Classify"
+RPC = "fetalmlops.rpc.inference.v1.InferenceService/ClassifyFrame"
 SERVER, CLIENT, CONSUMER = 2, 3, 5
 STEPS = (
     ("listener", "dicom.c-store", SERVER, None),
@@ -172,7 +172,9 @@ def test_a_replay_keeps_ids_and_trace(shared: Shared) -> None:
     home = shared.deployment.home
     sources = home / "sources.toml"
     kept = sources.read_text()
-    sources.write_text(kept.replace('pixels = "validate"', 'pixels = "clean"'))
+    declared = kept.replace('pixels = "regions"', 'pixels = "clean"')
+    assert declared != kept
+    sources.write_text(declared)
     try:
         # The table is looked at once a second.
         assert wait_until(lambda: _replayed(shared, entry, content_id), 90)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -65,3 +68,28 @@ def test_the_broker_is_away_for_a_minute(tmp_path: Path, capsys: pytest.CaptureF
     assert slowest < SLOWEST_S
     assert acknowledged == account.results
     assert account.doubled == 0
+
+
+def test_results_that_are_expected_are_waited_for_while_the_broker_is_away(tmp_path: Path) -> None:
+    files = list(write_instances(tmp_path, 3))
+    command = [Path(sys.executable).with_name("fetalmlops"), "results", "--json", "--expect", str(len(files))]
+    with deployed() as deployment:
+        environment = {**os.environ, "FETALMLOPS_HOME": str(deployment.home)}
+        deployment.take_away("broker")
+        assert Storescu(files, deployment.settings).finish(60) == 0
+        late = subprocess.run(
+            [*command, "--timeout", "2"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert late.returncode == 1
+        assert "The broker does not answer; waiting for it" in late.stderr
+        assert late.stderr.count("Expected the broker to answer") == 1
+
+        waiting = subprocess.Popen(
+            [*command, "--timeout", "300"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert waiting.stderr
+        assert "waiting" in waiting.stderr.readline()
+        deployment.bring_back("broker")
+        output, errors = waiting.communicate(timeout=300)
+        assert waiting.returncode == 0, errors
+        assert len(output.splitlines()) == len(files)

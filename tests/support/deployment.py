@@ -28,10 +28,10 @@ from fetalmlops.domain.errors import TransientError
 from fetalmlops.domain.operations.ledger import OpenEntry
 from fetalmlops.domain.operations.results import CurrentResults
 from fetalmlops.platform.bus import read_events
+from fetalmlops.platform.deid.keys import load_pseudonym_key
 from fetalmlops.platform.embedded import EmbeddedSystem
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.embedded.readiness import Readiness, fetch_readiness
-from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.provisioning import open_admin
 from fetalmlops.platform.quarantine import read_ledger
 from fetalmlops.platform.settings import Settings
@@ -184,13 +184,15 @@ async def _results(settings: Settings) -> CurrentResults:
 
 @contextmanager
 def deployed(
-    toml: str = "", environment: dict[str, str] | None = None, *, secrets: Path | None = None
+    toml: str = "", environment: dict[str, str] | None = None, *, secrets: Path | None = None, sources: str = ""
 ) -> Iterator[Deployment]:
-    """Run a whole system with settings, and if given keys, of its own; everything is stopped and deleted at the end."""
+    """Run a whole system with settings, and if given keys and sources, of its own; all is stopped and deleted at the end."""
     home = Path(tempfile.mkdtemp(prefix="fetalmlops-system-"))
     if secrets:
         shutil.copytree(secrets, home / "secrets")
     (home / "fetalmlops.toml").write_text(toml)
+    if sources:
+        (home / "sources.toml").write_text(sources)
     os.environ.update(environment or {})
     system = EmbeddedSystem(home, usual_ports=False)
     try:

@@ -33,9 +33,9 @@ from fetalmlops.domain.deid import Refusal
 from fetalmlops.domain.errors import ContractError
 from fetalmlops.domain.imaging.faults import Fault
 from fetalmlops.platform.bus import Publisher, read_topic
+from fetalmlops.platform.deid.keys import load_pseudonym_key
 from fetalmlops.platform.embedded.configuration import recorded_ports
 from fetalmlops.platform.health import Health
-from fetalmlops.platform.keys import load_pseudonym_key
 from fetalmlops.platform.settings import Settings
 from support.deployment import Deployment
 from support.otlp import OtlpReceiver
@@ -49,7 +49,7 @@ REASONS = frozenset(
 
 E = TypeVar("E", bound=Event)
 
-SERVICES = ("listener", "anonymizer", "normalizer", "inference", "classifier", "keeper")
+SERVICES = ("listener", "anonymizer", "normalizer", "inference", "classifier", "keeper", "gateway")
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,16 @@ def send_raw(items: Iterable[Raw], settings: Settings, *, calling: str = "FETALS
     if not assoc.is_established:
         return dict.fromkeys(items)
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])): c.context_id for c in assoc.accepted_contexts}
-    statuses = {
-        item: _store(assoc, item, accepted.get((item.sop_class_uid, item.transfer_syntax_uid))) for item in items
-    }
+    # The association's own thread must not take an answer: it is held once, before the first, since it looks up in between.
+    assoc._reactor_checkpoint.clear()
+    while not assoc._is_paused:
+        time.sleep(0.001)
+    try:
+        statuses = {
+            item: _store(assoc, item, accepted.get((item.sop_class_uid, item.transfer_syntax_uid))) for item in items
+        }
+    finally:
+        assoc._reactor_checkpoint.set()
     assoc.release()
     return statuses
 
@@ -117,13 +124,8 @@ def _store(assoc: Any, item: Raw, context_id: int | None) -> int | None:
     request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
     request.Priority = 2
     request.DataSet = BytesIO(item.dataset)
-    # As send_c_store does: the association's own thread must not take the answer.
-    assoc._reactor_checkpoint.clear()
-    try:
-        assoc.dimse.send_msg(request, context_id)
-        _, answer = assoc.dimse.get_msg(block=True)
-    finally:
-        assoc._reactor_checkpoint.set()
+    assoc.dimse.send_msg(request, context_id)
+    _, answer = assoc.dimse.get_msg(block=True)
     assert answer is not None, f"no answer to {item.label}"
     return int(answer.Status)
 

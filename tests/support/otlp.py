@@ -1,15 +1,21 @@
-"""An OTLP gRPC receiver that keeps the spans it is sent."""
+"""An OTLP gRPC receiver that keeps the spans and metrics it is sent."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
@@ -31,15 +37,39 @@ class Span:
     attributes: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Point:
+    """One point of a received metric: `value` of a histogram is its sum, `buckets` are its counts by upper bound."""
+
+    service: str
+    name: str
+    unit: str
+    kind: str
+    attributes: dict[str, str]
+    value: float
+    buckets: tuple[tuple[float, int], ...] = ()
+
+
+class _Metrics(MetricsServiceServicer):
+    def __init__(self, receiver: OtlpReceiver) -> None:
+        self._receiver = receiver
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+        self._receiver.take_metrics(request)
+        return ExportMetricsServiceResponse()
+
+
 class OtlpReceiver(TraceServiceServicer):
-    """Receives spans on a free port, within a ``with`` block."""
+    """Receives spans and metrics on a free port, within a ``with`` block."""
 
     def __init__(self) -> None:
         self._server = grpc.server(ThreadPoolExecutor(4))
         add_TraceServiceServicer_to_server(self, self._server)
+        add_MetricsServiceServicer_to_server(_Metrics(self), self._server)
         self._port = self._server.add_insecure_port("127.0.0.1:0")
         self._lock = threading.Lock()
         self._spans: list[Span] = []
+        self._points: dict[str, list[Point]] = {}
         self._raw: list[bytes] = []
 
     @property
@@ -63,6 +93,17 @@ class OtlpReceiver(TraceServiceServicer):
         with self._lock:
             return list(self._spans)
 
+    def take_metrics(self, request: Any) -> None:
+        with self._lock:
+            self._raw.append(request.SerializeToString())
+            for resource in request.resource_metrics:
+                self._points[_service(resource)] = list(_points(resource))
+
+    def points(self, service: str) -> list[Point]:
+        """Return the points of the last export of a service."""
+        with self._lock:
+            return list(self._points.get(service, ()))
+
     def raw(self) -> list[bytes]:
         """Return the requests as they came: nothing of them is left out."""
         with self._lock:
@@ -81,11 +122,34 @@ class OtlpReceiver(TraceServiceServicer):
             time.sleep(0.2)
 
 
+def _service(resource: Any) -> str:
+    name = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
+    return name.removeprefix("fetalmlops-")
+
+
+def _points(resource: Any) -> Iterator[Point]:
+    for scope in resource.scope_metrics:
+        for metric in scope.metrics:
+            kind = metric.WhichOneof("data")
+            for point in getattr(metric, kind).data_points:
+                histogram = kind == "histogram"
+                yield Point(
+                    service=_service(resource),
+                    name=metric.name,
+                    unit=metric.unit,
+                    kind=kind,
+                    attributes={a.key: a.value.string_value for a in point.attributes},
+                    value=point.sum if histogram else point.as_double or point.as_int,
+                    buckets=tuple(zip([*point.explicit_bounds, math.inf], point.bucket_counts, strict=True))
+                    if histogram
+                    else (),
+                )
+
+
 def _spans(resource: Any) -> list[Span]:
-    service = next((a.value.string_value for a in resource.resource.attributes if a.key == "service.name"), "")
     return [
         Span(
-            service=service.removeprefix("fetalmlops-"),
+            service=_service(resource),
             name=span.name,
             kind=span.kind,
             trace_id=span.trace_id.hex(),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
-import sys
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,33 +13,21 @@ import pytest
 
 from fetalmlops.domain.contracts.events import Context, InstanceReceived
 from fetalmlops.domain.contracts.topics import Zone
+from fetalmlops.domain.deid.files.reader import read_header
 from fetalmlops.domain.deid.identity import read_identity
-from fetalmlops.domain.deid.reader import read_header
 from fetalmlops.domain.errors import PermanentError
-from fetalmlops.platform.keys import load_pseudonym_key
+from fetalmlops.platform.deid.keys import load_pseudonym_key
 from fetalmlops.platform.objects import ObjectStore, open_objects
+from support.deid import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from fetalmlops.platform.settings import Settings
 
     Receive = Callable[..., InstanceReceived]
 
-
-@pytest.fixture(scope="session")
-def files() -> ModuleType:
-    """Makes files: the ones of the unit tests."""
-    name = "deid_dicom_files"
-    if name not in sys.modules:
-        place = Path(__file__).parents[2] / "unit" / "domain" / "deid" / "dicom_files.py"
-        spec = importlib.util.spec_from_file_location(name, place)
-        assert spec
-        assert spec.loader
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+__all__ = ["files", "objects", "receive"]
 
 
 @pytest.fixture

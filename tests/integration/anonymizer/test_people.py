@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -18,13 +19,15 @@ from fetalmlops.domain.contracts.envelope import Envelope
 from fetalmlops.domain.contracts.events import AuditRecorded, Context, InstanceReceived
 from fetalmlops.domain.contracts.topics import AUDIT_RECORDED, INSTANCE_RECEIVED
 from fetalmlops.domain.deid import Deidentifier
-from fetalmlops.platform import erasure
+from fetalmlops.domain.deid.pixels.release import Release
 from fetalmlops.platform.bus import Publisher, read_events
+from fetalmlops.platform.deid import erasure
+from fetalmlops.platform.deid.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.releases import keep_release
+from fetalmlops.platform.deid.vault import ValkeyVault
 from fetalmlops.platform.health import Health
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
 from fetalmlops.platform.keyvalue import open_valkey
-from fetalmlops.platform.objects import open_objects
-from fetalmlops.platform.vault import ValkeyVault
+from fetalmlops.platform.objects import ObjectStore, open_objects
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -110,6 +113,19 @@ def test_an_identity_is_shown_once_it_is_recorded(home: Settings, files: ModuleT
         assert audited(home, pseudonym) == [("identify", "granted", "test")]
 
 
+def test_a_uid_of_a_clean_file_leads_back(home: Settings, files: ModuleType) -> None:
+    identity = keep(home, files, 6)
+    key = load_pseudonym_key(home)
+    for original in (identity.instance.uid, identity.study.uid, identity.instance.series_uid):
+        shown = command(home, "identify", key.uid(original), "--reason", "test", "--json")
+        assert shown.returncode == 0, shown.stderr
+        assert json.loads(shown.stdout)["uid"]["original"] == original
+        assert json.loads(shown.stdout)["patient"]["id"] == "CANARY-6"
+        assert audited(home, key.uid(original)) == [("identify", "granted", "test")]
+    assert command(home, "identify", "2.25.4711", "--reason", "test").returncode == 1
+    assert audited(home, key.instance("2.25.4711")) == [("identify", "not-found", "test")]
+
+
 def test_no_identity_without_a_record_or_a_reason(home: Settings, files: ModuleType) -> None:
     patient = keep(home, files, 2).pseudonyms.patient
     for refused in (
@@ -148,6 +164,57 @@ def test_an_erased_patient_is_gone_and_another_one_stays(home: Settings, files: 
     assert command(home, "identify", other.pseudonyms.instance, "--reason", "test").returncode == 0
     outcomes = [outcome for _, outcome, _ in audited(home, patient)]
     assert sorted(outcomes) == ["begun", "begun", "done", "done", "dry-run"]
+
+
+def test_releases_go_with_their_patient(home: Settings, files: ModuleType) -> None:
+    mine, other = (keep(home, files, number).pseudonyms.patient for number in (7, 8))
+    objects = open_objects(home)
+    kept = [_release(home, objects, patient) for patient in (mine, mine, other)]
+    objects.put("phi/releases/2026-01-01T00/x/y/z", b"CANARY", "application/json")
+    done = command(home, "patient", "erase", mine, "--reason", "test")
+    assert "4 objects and 3 vault entries deleted" in done.stdout, done.stderr
+    assert [objects.exists(uri) for uri in kept] == [False, False, True]
+
+
+def _release(settings: Settings, objects: ObjectStore, patient: str) -> str:
+    release = Release.state(
+        project=settings.project,
+        patient=patient,
+        content_id=uuid.uuid4().hex,
+        entry_id=str(uuid.uuid4()),
+        rows=60,
+        columns=80,
+        mask=((0, 0, 9, 9),),
+        account="a",
+        reason="b",
+    )
+    return keep_release(objects, f"2026-01-01T00/{release.content_id}", release).uri
+
+
+def test_an_object_that_an_event_gives_to_another_patient_is_not_read(
+    home: Settings, files: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = keep(home, files, 7)
+    keep(home, files, 8)
+    objects, opened, looked, real = open_objects(home), [], [], ObjectStore.open
+
+    def note(store: ObjectStore, uri: str) -> BinaryIO:
+        opened.append(uri)
+        return real(store, uri)
+
+    async def run() -> erasure.Erasure:
+        valkey = open_valkey(home)
+        try:
+            return await erasure.find_traces(home, valkey, objects, mine.pseudonyms.patient, looked.append)
+        finally:
+            await valkey.aclose()
+
+    monkeypatch.setattr(ObjectStore, "open", note)
+    found = asyncio.run(run())
+    # Events cite both originals: only the clean instances, which none cites, have to be looked at.
+    assert sorted(opened) == sorted(item.uri for item in objects.walk("clean/instances"))
+    assert [len([uri for uri in found.objects if uri.startswith(zone)]) for zone in ("phi", "clean")] == [1, 1]
+    assert looked[-1] == 4
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])

@@ -19,15 +19,15 @@ import pytest
 
 from fetalmlops.domain.deid import Identity, InstanceIdentity, PatientIdentity, Pseudonyms, StudyIdentity
 from fetalmlops.domain.errors import FetalMLOpsError
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.keys import READABLE_BY_GROUP, load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.rotation import count_entries, locked_ring, retire, rotate
+from fetalmlops.platform.deid.vault import ValkeyVault
 from fetalmlops.platform.keyvalue import open_valkey
-from fetalmlops.platform.rotation import count_entries, locked_ring, retire, rotate
-from fetalmlops.platform.vault import ValkeyVault
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from fetalmlops.platform.keys import VaultKeys
+    from fetalmlops.platform.deid.keys import VaultKeys
     from fetalmlops.platform.settings import Settings
 
 
@@ -174,6 +174,19 @@ def test_a_killed_rotation_goes_on(home: Settings) -> None:
     assert "retired: k1" in done.stdout
     assert asyncio.run(counts()) == {"k2": 12_001}
     assert asyncio.run(all_there()) == []
+
+
+def test_keys_that_are_open_to_their_group_are_rotated_by_their_owner_and_stay_so(home: Settings) -> None:
+    for path in (home.home / "secrets").iterdir():
+        path.chmod(READABLE_BY_GROUP)
+    command = [str(Path(sys.executable).with_name("fetalmlops")), "keys", "rotate", "--retire"]
+    environment = os.environ | {"FETALMLOPS_HOME": str(home.home), "FETALMLOPS_PROJECT": home.project}
+    for expected in ("k2", "k3"):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert f"{expected} encrypts" in done.stdout, done.stderr
+    assert list(load_vault_keys(home).keys) == ["k3"]
+    modes = {path.stat().st_mode & 0o777 for path in (home.home / "secrets").iterdir()}
+    assert modes == {READABLE_BY_GROUP}
 
 
 def test_the_list_shows_ages_and_entries_and_never_a_key(home: Settings) -> None:

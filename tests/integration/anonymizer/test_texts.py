@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import msgspec
+import pydicom
 import pytest
 
 from fetalmlops.anonymizer.child import CleanFile
@@ -19,17 +22,17 @@ from fetalmlops.domain.contracts.identifiers import event_id
 from fetalmlops.domain.contracts.sources import Sources
 from fetalmlops.domain.contracts.topics import INSTANCE_RECEIVED
 from fetalmlops.domain.deid import STREAM
-from fetalmlops.domain.deid.devices import Device, DeviceProfile
-from fetalmlops.domain.deid.trust import TrustPolicy, TrustState
+from fetalmlops.domain.deid.pixels.devices import Device, DeviceProfile, DeviceProfiles
+from fetalmlops.domain.deid.pixels.trust import TrustPolicy, TrustState
 from fetalmlops.domain.errors import PermanentError
 from fetalmlops.domain.imaging.layout import Photometric
 from fetalmlops.domain.simulation import BurnIn, InstanceSpec, make_instance
-from fetalmlops.platform.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.keys import load_pseudonym_key, load_vault_keys
+from fetalmlops.platform.deid.trust import ValkeyTrust
+from fetalmlops.platform.deid.vault import ValkeyVault
 from fetalmlops.platform.keyvalue import open_valkey
 from fetalmlops.platform.sandbox.parent import Sandbox
 from fetalmlops.platform.streams import Delivery, Record
-from fetalmlops.platform.trust import ValkeyTrust
-from fetalmlops.platform.vault import ValkeyVault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,18 +50,33 @@ DEVICE = Device(
 PROFILE = DeviceProfile(name="maker", version=1, device=DEVICE, rectangles=((8, 10, 72, 50),))
 
 
+def with_measurement(part10: bytes) -> bytes:
+    """Write a measurement into the picture."""
+    dataset = pydicom.dcmread(io.BytesIO(part10))
+    pixels = dataset.pixel_array.copy()
+    region = dataset.SequenceOfUltrasoundRegions[0]
+    place = region.RegionLocationMinX0 + 40, region.RegionLocationMinY0 + 40
+    cv2.putText(pixels, "BPD 4.71 cm", place, cv2.FONT_HERSHEY_SIMPLEX, 0.7, (240,) * 3, 1, cv2.LINE_AA)
+    dataset.PixelData = pixels.tobytes()
+    target = io.BytesIO()
+    dataset.save_as(target)
+    return target.getvalue()
+
+
 @asynccontextmanager
 async def running(
-    settings: Settings, objects: ObjectStore, *, text: bool = True
+    settings: Settings, objects: ObjectStore, *, text: bool = True, devices: Callable[[], DeviceProfiles] | None = None
 ) -> AsyncIterator[tuple[Anonymizer, Any]]:
     client, key = open_valkey(settings), load_pseudonym_key(settings)
-    trust = ValkeyTrust(client, key, rules_digest(STREAM.digest, ""), TrustPolicy(2, 1000))
+    profiles = DeviceProfiles([PROFILE])
+    devices = devices or (lambda: profiles)
+    trust = ValkeyTrust(client, key, rules_digest(STREAM.digest, profiles.digest), TrustPolicy(2, 1000))
     vault = ValkeyVault(client, load_vault_keys(settings), key.project)
     initializer = "fetalmlops.anonymizer.child:prepare_text" if text else "fetalmlops.platform.dicom.decoding:configure"
     async with Sandbox("fetalmlops.anonymizer.child:deidentify_file", CleanFile, initializer=initializer) as sandbox:
         texts = Texts(trust) if text else Texts()
         yield (
-            Anonymizer(objects, sandbox, vault, Revisions(client), key, STREAM, Sources, [PROFILE], texts),
+            Anonymizer(objects, sandbox, vault, Revisions(client), key, STREAM, Sources, devices, texts),
             trust,
         )
     await client.aclose()
@@ -103,6 +121,47 @@ def test_a_scanner_earns_trust_and_loses_it_by_one_image_with_a_name_in_the_pict
             assert await trust.state(scanner) == TrustState(clean=0, findings=1)
 
     asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_measurements_earn_trust_and_names_never_do(embedded: Settings, objects: ObjectStore, receive: Receive) -> None:
+    measured, named = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def received(number: int, scanner: str, burn_in: BurnIn) -> InstanceReceived:
+        data = make_instance(InstanceSpec(number=number, burn_in=burn_in)).data
+        return receive(with_measurement(data) if scanner == measured else data, scanner=scanner)
+
+    async def run() -> None:
+        async with running(embedded, objects) as (anonymizer, trust):
+            allowed = 0
+            for number in (1, 2, 3):
+                event = received(number, measured, BurnIn.OUTSIDE)
+                report = (await anonymizer.handle(deliver(event))).emissions[0].event.deidentification
+                allowed += report.text_allowed
+            assert allowed > 0
+            assert report.text_verdict == "trusted"
+            assert await trust.state(measured) == TrustState(clean=2)
+            for number in (4, 5, 6):
+                with pytest.raises(PermanentError) as error:
+                    await anonymizer.handle(deliver(received(number, named, BurnIn.INSIDE)))
+                assert error.value.reason == "text-found"
+            assert await trust.state(named) == TrustState(clean=0, findings=3)
+
+    asyncio.run(run())
+
+
+def test_changed_device_profiles_are_another_version_of_the_outcome(
+    embedded: Settings, objects: ObjectStore, receive: Receive
+) -> None:
+    event = receive(make_instance(InstanceSpec()).data)
+    sets = iter([DeviceProfiles(), DeviceProfiles([PROFILE]), DeviceProfiles()])
+
+    async def run() -> list[str]:
+        async with running(embedded, objects, text=False, devices=lambda: next(sets)) as (anonymizer, _):
+            return [(await anonymizer.handle(deliver(event))).emissions[0].id for _ in range(3)]
+
+    before, changed, back = asyncio.run(run())
+    assert before == back != changed
 
 
 def test_a_device_profile_proves_pixels_in_the_anonymizer(

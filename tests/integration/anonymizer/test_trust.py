@@ -7,9 +7,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 from fetalmlops.domain.contracts.identifiers import PseudonymKey
-from fetalmlops.domain.deid.trust import CheckOutcome, TextVerdict, TrustPolicy, TrustState, is_sampled
+from fetalmlops.domain.deid.pixels.trust import CheckOutcome, TextVerdict, TrustPolicy, TrustState, is_sampled
+from fetalmlops.platform.deid.trust import ValkeyTrust
 from fetalmlops.platform.keyvalue import open_valkey
-from fetalmlops.platform.trust import ValkeyTrust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

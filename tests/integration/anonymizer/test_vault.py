@@ -11,9 +11,9 @@ import pytest
 
 from fetalmlops.domain.deid import Identity, InstanceIdentity, PatientIdentity, Pseudonyms, StudyIdentity
 from fetalmlops.domain.errors import SettingsError, TransientError
-from fetalmlops.platform.keys import VaultKeys
+from fetalmlops.platform.deid.keys import VaultKeys
+from fetalmlops.platform.deid.vault import ValkeyVault
 from fetalmlops.platform.keyvalue import open_valkey
-from fetalmlops.platform.vault import ValkeyVault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def test_each_file_is_clean_or_refused_with_its_reason(home: Path, source: Path,
     again = fetalmlops(home, "deid", source, target, "--profile", profile)
     assert f"{IMAGES + 1} of them by an earlier run" in again.stdout
     assert clean_files(target) == files
+
+
+def test_a_name_that_is_no_text_stops_nothing(home: Path, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(next(source.rglob("*.dcm")), tmp_path / "in" / os.fsdecode(b"\xff\xe4.dcm"))
+    done = fetalmlops(home, "deid", tmp_path / "in", tmp_path / "out", "--report", tmp_path / "report.json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["files"] == {"clean": 1}
 
 
 def test_two_workers_and_one_give_the_same_bytes(home: Path, source: Path, tmp_path: Path) -> None:

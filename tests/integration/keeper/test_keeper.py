@@ -93,6 +93,13 @@ class Bench:
 
         return asyncio.run(read())
 
+    def replayed_headers(self, entry_id: str) -> dict[str, bytes]:
+        async def read() -> list[dict[str, bytes]]:
+            records = [record async for record in read_topic(self.settings.kafka, INSTANCE_RECEIVED)]
+            return [dict(record.headers) for record in records]
+
+        return next(found for found in asyncio.run(read()) if found.get("ce_replayof") == entry_id.encode())
+
     def resolutions(self) -> dict[str, QuarantineResolved]:
         async def read() -> dict[str, QuarantineResolved]:
             records = [record async for record in read_topic(self.settings.kafka, QUARANTINE_RESOLVED)]
@@ -175,6 +182,19 @@ def test_every_parked_entry_of_an_instance_is_replayed(bench: Bench, start_keepe
     assert {key: event.content_id for key, event in bench.replays().items()} == {
         entry.entry_id: entry.content_id for entry in parked
     }
+
+
+def test_a_parked_event_is_replayed_with_the_release_that_it_cites(
+    bench: Bench, start_keeper: Callable[[], None]
+) -> None:
+    entry = bench.entry(QuarantineKind.TRANSIENT, bench.samples.RECEIVED.context.instance)
+    name = b"96c5a516-bafe-8a00-8879-fda4b0e55161/" + b"a" * 64
+    bench.quarantine(msgspec.structs.replace(entry, headers=[*entry.headers, Header(name="ce_release", value=name)]))
+
+    start_keeper()
+    wait_until(lambda: entry.entry_id in bench.replays())
+
+    assert bench.replayed_headers(entry.entry_id)["ce_release"] == name
 
 
 def test_an_entry_whose_content_has_a_result_is_closed(bench: Bench, start_keeper: Callable[[], None]) -> None:

@@ -63,7 +63,9 @@ class Bench:
             await publisher.publish(topics.INSTANCE_RECEIVED, event.content_id, self.envelope(event, **changes), event)
         await publisher.stop()
 
-    async def run(self, handle: Handler, until: Callable[[], Awaitable[bool]], timeout: float = 40) -> None:
+    async def run(
+        self, handle: Handler, until: Callable[[], Awaitable[bool]], timeout: float = 40, *, looks_on: bool = False
+    ) -> None:
         async def own(delivery: Delivery[InstanceReceived]) -> Outcome:
             if delivery.event.content_id not in self.content_ids:
                 return Outcome(verdict="foreign")
@@ -71,7 +73,9 @@ class Bench:
             return await handle(delivery)
 
         service = Service(self.name, self.settings, Health(self.name))
-        stage = Stage(name=self.name, source=topics.INSTANCE_RECEIVED, event=InstanceReceived, handle=own)
+        stage = Stage(
+            name=self.name, source=topics.INSTANCE_RECEIVED, event=InstanceReceived, handle=own, looks_on=looks_on
+        )
         valkey = open_valkey(self.settings)
         running = asyncio.create_task(process(stage, service, self.objects, valkey))
         try:
@@ -365,3 +369,43 @@ def test_a_stage_writes_nothing_but_objects(bench: Bench, tmp_path: Path, monkey
 
     assert [path.name for path in home.iterdir()] == ["objects"]
     assert not list(here.iterdir())
+
+
+def test_a_stage_that_looks_on_quarantines_nothing_and_ends_nothing(bench: Bench) -> None:
+    events = [bench.event() for _ in range(4)]
+    refusals = [
+        PermanentError("Expected another event, got this; see the test", reason="pipeline"),
+        TransientError("Expected an answer, got none; see the test", dependency="inference"),
+        ObjectMissingError("Expected an object, got none; see the test"),
+        RuntimeError("a defect"),
+    ]
+
+    async def handle(delivery: Delivery[InstanceReceived]) -> Outcome:
+        raise refusals[bench.content_ids.index(delivery.event.content_id)]
+
+    async def main() -> None:
+        await bench.publish(*events)
+
+        async def until() -> bool:
+            if len(bench.calls) < len(events):
+                return False
+            await asyncio.sleep(2)  # for the commit of what was handed out last
+            return True
+
+        await bench.run(handle, until, looks_on=True)
+        # All of them are committed, though none came to a verdict that anybody reads.
+        bench.calls.clear()
+        last = bench.event()
+        refusals.append(refusals[0])
+        await bench.publish(last)
+
+        async def again() -> bool:
+            return bool(bench.calls)
+
+        await bench.run(handle, again, looks_on=True)
+        assert bench.calls == [last.content_id]
+        assert await bench.entries() == {}
+        assert await bench.entries(topics.EVENT_QUARANTINED) == {}
+
+    asyncio.run(main())
+    assert not any(bench.done(event) for event in events)
