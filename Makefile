@@ -3,8 +3,10 @@
 #   make setup       install into .venv and download what is needed, once
 #   make demo        start everything, send a simulated study and show its results; leaves the system up
 #   make up, down    start and stop the system
+#   make train-demo  phantoms, training, evaluation, a bundle, and its serving; installs torch
 #   make lint test   what every change has to pass
 #   make test-slow   faults, load and real peers; installs torch
+#   make fuzz        100,000 damaged instances for de-identification; make fuzz COUNT=1000 SEED=7
 #   make bench       figures, each against a peer measured in the same run
 #   make schemas protos lock   write what is generated and committed
 
@@ -23,7 +25,7 @@ export UV_DEFAULT_INDEX ?= $(MIRROR)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format up down bench schemas protos lock clean
+.PHONY: help setup demo train-demo test test-slow fuzz lint format up down bench schemas protos lock clean
 
 help:
 	@awk '!/^#/ { exit } { sub(/^# ?/, ""); print }' Makefile
@@ -40,11 +42,18 @@ demo: setup
 		wait $$! || shown=1; test $$shown = 0 || cat $$sent; exit $$shown
 	@echo; echo "The system stays up. Look around: $(BIN)/fetalmlops status    Stop it: make down"
 
+train-demo: $(STAMP)/train
+	$(BIN)/python -m fetalmlops.cli.train_demo
+
 test: $(STAMP)/dev $(STAMP)/setup
-	$(BIN)/pytest -q -m "not slow and not torch"
+	$(BIN)/pytest -q -m "not slow and not torch" -n 2 --dist loadfile
 
 test-slow: $(STAMP)/train $(STAMP)/setup
 	$(BIN)/pytest -q -m "slow or torch" -rA --no-header
+
+COUNT = 100000
+fuzz: $(STAMP)/dev
+	cd tests && ../$(BIN)/python -m support.fuzz --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)/dev
 	$(BIN)/ruff format --check .
@@ -65,8 +74,9 @@ up: setup
 down: $(STAMP)/base
 	$(BIN)/fetalmlops down
 
-bench: $(STAMP)/dev $(STAMP)/setup
-	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(STAMP)/dev $(STAMP)/setup $(STAMP)/peers
+	@for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do echo "== $$script"; \
+		PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
 schemas: $(STAMP)/base
 	$(BIN)/fetalmlops schemas
@@ -81,6 +91,7 @@ lock: $(STAMP)/venv
 	$(LOCK) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(LOCK) pyproject.toml -o requirements/base.txt
 	$(LOCK) pyproject.toml --extra dev -c requirements/base.txt -o requirements/dev.txt
+	$(LOCK) requirements/peers.in -o requirements/peers.txt
 	$(LOCK) pyproject.toml --extra dev --extra train -c requirements/dev.txt -o requirements/train.txt
 
 clean:
@@ -103,6 +114,12 @@ $(STAMP)/base: $(STAMP)/venv requirements/base.txt pyproject.toml
 
 $(STAMP)/dev: $(STAMP)/base requirements/dev.txt
 	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# What is measured against has dependencies of its own, and shares none with the system.
+$(STAMP)/peers: $(STAMP)/venv requirements/peers.txt
+	$(PYTHON) -m venv $(VENV)/peers
+	$(UV) pip install --quiet --compile-bytecode --python $(VENV)/peers/bin/python --require-hashes -r requirements/peers.txt
 	@touch $@
 
 $(STAMP)/train: $(STAMP)/dev requirements/train.txt
