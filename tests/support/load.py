@@ -84,7 +84,7 @@ async def channels(target: str, tries: int = 60) -> AsyncIterator[list[grpc.aio.
             channel = grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
             call = channel.unary_unary(f"{_SERVICE}/GetModelMetadata")(b"", timeout=10)
             await call
-            place = Place.parse(str(dict(await call.initial_metadata())[PROCESS_KEY]))
+            place = Place.parse(str(dict(await call.trailing_metadata())[PROCESS_KEY]))
             if place.number in found:
                 await channel.close()
             found.setdefault(place.number, channel)

@@ -93,6 +93,8 @@ class Batcher:
         Role of the model, for the metrics.
     turn
         Waits until a run may begin; default: at once.
+    hang_s, hung
+        Seconds after which a run that has not ended will not end any more, and what is called then.
     """
 
     def __init__(
@@ -106,6 +108,8 @@ class Batcher:
         clock: Callable[[], float] = time.thread_time,
         role: str = "champion",
         turn: Callable[[], Awaitable[None]] | None = None,
+        hang_s: float = 60.0,
+        hung: Callable[[], None] = lambda: None,
     ) -> None:
         self._infer = timed(infer, clock)
         self._role = role
@@ -113,6 +117,8 @@ class Batcher:
         self._wait_s = wait_s
         self._queue_frames = queue_frames
         self._turn = turn
+        self._hang_s = hang_s
+        self._hung = hung
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting: deque[_Waiting] = deque()
@@ -261,6 +267,7 @@ class Batcher:
         started = loop.time()
         BATCH_FRAMES.observe(len(frames))
         self._frames_running = len(frames)
+        hanging = loop.call_later(self._hang_s, self._hung)
         try:
             output, cpu_s, run_s = await loop.run_in_executor(self._thread, self._infer, frames)
         except Exception as error:  # noqa: BLE001 - whatever the engine raises belongs to the calls of this batch
@@ -269,6 +276,7 @@ class Batcher:
                     each.answer.set_exception(error)
             return
         finally:
+            hanging.cancel()
             self._frames_running = 0
         self._learn(len(frames), started, loop.time())
         ENGINE_SECONDS.observe(run_s)

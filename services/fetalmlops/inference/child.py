@@ -1,6 +1,7 @@
 """One of several inference processes: ``python -m fetalmlops.inference.child NUMBER COUNT``, started by its parent.
 
-Its standard input is a socket to the parent: it reports its health there, and ends at once when the parent is gone.
+Its standard input is a socket to the parent: it reports its health there, at least every second, and ends at once when the
+parent is gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from fetalmlops.inference.process import serve
@@ -21,7 +23,8 @@ from fetalmlops.platform.service import EXIT_RETRY, run_service
 if TYPE_CHECKING:
     from fetalmlops.platform.service import Service
 
-_REPORT_S: Final = 0.1
+_LOOK_S: Final = 0.1
+_REPORT_S: Final = 1.0
 
 
 def main(number: int, count: int) -> None:
@@ -47,13 +50,13 @@ def _end_with(parent: socket.socket) -> None:
 
 
 async def _report(service: Service, parent: socket.socket) -> None:
-    said = b""
+    said, next_s = b"", 0.0
     while True:
         line = json.dumps(service.health.report()).encode() + b"\n"
-        if line != said:
+        if line != said or time.monotonic() >= next_s:
             await asyncio.to_thread(parent.sendall, line)
-            said = line
-        await asyncio.sleep(_REPORT_S)
+            said, next_s = line, time.monotonic() + _REPORT_S
+        await asyncio.sleep(_LOOK_S)
 
 
 if __name__ == "__main__":

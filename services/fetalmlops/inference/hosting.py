@@ -6,6 +6,7 @@ A champion and a shadow are served side by side. The shadow's frames run while n
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from fetalmlops.inference.batching import Batcher
 from fetalmlops.inference.warming import warm
 from fetalmlops.platform.energy.recording import process_meter
 from fetalmlops.platform.engines.choosing import make_engine
+from fetalmlops.platform.service import EXIT_RETRY
 from fetalmlops.platform.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -167,6 +169,8 @@ class ModelHost:
             clock=time.thread_time if settings.threads == 1 else time.process_time,
             role=role,
             turn=self._champion_idle if looks_on else None,
+            hang_s=settings.hang_s,
+            hung=_end_process,
         )
 
     async def _champion_idle(self) -> None:
@@ -180,3 +184,9 @@ class ModelHost:
         if engine.name.endswith(_ON_GPU):
             process_meter().use_gpu()
         return engine, warm(engine, bundle.manifest.input, self._settings.max_batch)
+
+
+def _end_process() -> None:
+    """End this process, which cannot get rid of a thread that hangs: whoever started it starts it again."""
+    _log.critical("engine_hangs")
+    os._exit(EXIT_RETRY)

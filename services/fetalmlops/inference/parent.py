@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ _LONGEST_PAUSE_S: Final = 10.0
 _STABLE_S: Final = 30.0
 _END_S: Final = 20.0
 _LINE_BYTES: Final = 1 << 20
+_TICK_S: Final = 1.0
 _NOT_STARTED: Final = "an inference process"
 _log = get_logger(__name__)
 
@@ -100,7 +102,10 @@ class _Parent:
     def __init__(self, service: Service, port: int, count: int) -> None:
         self._service = service
         self._waiting: set[str] = set()
-        self._children = [_Child(number, count, port, service.stopping, self._tell) for number in range(1, count + 1)]
+        silent_ticks = math.ceil(service.settings.inference.hang_s / _TICK_S)
+        self._children = [
+            _Child(number, count, port, silent_ticks, service.stopping, self._tell) for number in range(1, count + 1)
+        ]
         service.health.metrics = self._metrics
         service.health.note("port", port)
 
@@ -147,9 +152,16 @@ class _Child:
     """One process, started again whenever it ends."""
 
     def __init__(
-        self, number: int, count: int, port: int, stopping: asyncio.Event, changed: Callable[[], None]
+        self,
+        number: int,
+        count: int,
+        port: int,
+        silent_ticks: int,
+        stopping: asyncio.Event,
+        changed: Callable[[], None],
     ) -> None:
         self.number = number
+        self._silent_ticks = silent_ticks
         self.report: dict[str, Any] = {}
         self._command = ("-P", "-m", "fetalmlops.inference.child", str(number), str(count))
         # Its own endpoint is for the parent alone.
@@ -189,9 +201,11 @@ class _Child:
         reading = asyncio.create_task(self._read(reader))
         stopping = asyncio.create_task(self._stopping.wait())
         ending = asyncio.create_task(process.wait())
-        await asyncio.wait({stopping, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if not ending.done():
-            process.send_signal(signal.SIGTERM)
+        await asyncio.wait({stopping, ending, reading}, return_when=asyncio.FIRST_COMPLETED)
+        silent = reading.done() and not reading.exception() and reading.result()
+        if not silent:
+            if stopping.done() and not ending.done():
+                process.send_signal(signal.SIGTERM)
             await asyncio.wait({ending}, timeout=_END_S)
         if not ending.done():
             process.kill()
@@ -201,12 +215,29 @@ class _Child:
         await asyncio.gather(reading, stopping, return_exceptions=True)
         return code
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        """Take its reports, one a line, until its end."""
+    async def _read(self, reader: asyncio.StreamReader) -> bool:
+        """Take its reports, one a line, until its end, or until it falls silent; return whether it did.
+
+        It reports every second unless it hangs, as in a library that never gives the interpreter back. Ticks are counted, not
+        time: while a machine sleeps, its children do, too.
+        """
+        ticks = 0
+        line = asyncio.create_task(reader.readline())
         try:
-            while (line := await reader.readline()).endswith(b"\n"):
-                self.report = json.loads(line)
-                self._changed()
+            while not self.report or ticks < self._silent_ticks:
+                ticks += 1
+                if not (await asyncio.wait({line}, timeout=_TICK_S))[0]:
+                    continue
+                if not line.result().endswith(b"\n"):
+                    return False
+                ticks, report = 0, json.loads(line.result())
+                line = asyncio.create_task(reader.readline())
+                if report != self.report:
+                    self.report = report
+                    self._changed()
+            _log.error("inference_process_silent", number=self.number, seconds=self._silent_ticks * _TICK_S)
+            return True
         finally:
+            line.cancel()
             self.report = {}
             self._changed()

@@ -124,7 +124,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):  # type: ignore[misc]
     host
         Holds the model.
     place
-        Which process answers, for the initial metadata.
+        Which process answers, for the trailing metadata.
     message_timeout_s
         Time that a caller has for its next message, in seconds.
     """
@@ -165,17 +165,17 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):  # type: ignore[misc]
         context: Any,
     ) -> pb.GetModelMetadataResponse:
         """Tell what serves; see the contract."""
-        await context.send_initial_metadata(self._process)
+        context.set_trailing_metadata(self._process)
         try:
             return metadata_response(self._model(request.role))
         except (NoModelError, PreconditionError, PermanentError) as error:
-            await abort(context, status_of(error))
+            await abort(context, status_of(error), self._process)
 
     async def _answered(
         self, method: str, answer: Callable[[float], Awaitable[pb.ClassifyResponse]], context: Any
     ) -> pb.ClassifyResponse:
         """Return the answer to a call, within its deadline and its trace, or end the call with a status."""
-        await context.send_initial_metadata(self._process)
+        context.set_trailing_metadata(self._process)
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         remaining = context.time_remaining()
         limit = LONGEST_CALL_S if remaining is None else min(remaining, LONGEST_CALL_S)
@@ -194,7 +194,7 @@ class InferenceServicer(pb_grpc.InferenceServiceServicer):  # type: ignore[misc]
                 failed = status_of(error)
             # Not inside of the handler: the abort would keep the error, and its traceback the frames, until they are collected.
             if failed:
-                await abort(context, failed)
+                await abort(context, failed, self._process)
             CALLS.labels("OK").inc()
             current.set_attribute("fetalmlops.frames", len(response.frames))
             current.set_attribute("fetalmlops.bundle", response.model.bundle_digest)

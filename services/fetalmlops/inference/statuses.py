@@ -75,8 +75,8 @@ def status_of(error: Exception) -> Status:
     return Status(grpc.StatusCode.INTERNAL, f"Expected an answer of the model, got {type(error).__name__}; see the log")
 
 
-async def abort(context: Any, status: Status) -> NoReturn:
-    """Count a call that fails, and end it with a status."""
+async def abort(context: Any, status: Status, trailers: tuple[tuple[str, str], ...] = ()) -> NoReturn:
+    """Count a call that fails, and end it with a status, and `trailers` beside its own."""
     CALLS.labels(status.code.name).inc()
-    await context.abort(status.code, status.message, trailing_metadata=status.trailers)
+    await context.abort(status.code, status.message, trailing_metadata=status.trailers + trailers)
     raise AssertionError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -133,8 +134,13 @@ def begin_span(
         for link in links
         if link
     ]
-    tracer = trace.get_tracer("fetalmlops")
+    tracer = _tracer(trace.get_tracer_provider())
     return tracer.start_span(name, context=parent, kind=kind, attributes=dict(attributes or {}), links=related)
+
+
+@lru_cache(maxsize=1)
+def _tracer(provider: TracerProvider) -> trace.Tracer:
+    return provider.get_tracer("fetalmlops")
 
 
 @contextmanager

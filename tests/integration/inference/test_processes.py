@@ -84,6 +84,20 @@ async def test_a_killed_process_fails_no_call_and_comes_back(service: Serving, f
         assert all(await asyncio.gather(*asking))
 
 
+async def test_a_process_that_hangs_is_started_again(embedded: Settings, frames: np.ndarray) -> None:
+    with serving(embedded, FETALMLOPS_INFERENCE__PROCESSES="2", FETALMLOPS_INFERENCE__HANG_S="3") as running:
+        await asyncio.to_thread(running.wait_for_all, 2)
+        pid = (await asyncio.to_thread(lambda: running.pids))["1"]
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.to_thread(
+            running.wait_until, lambda report: report["processes"]["1"].get("pid") not in (pid, None)
+        )
+        assert not psutil.pid_exists(pid)
+        await asyncio.to_thread(running.wait_for_all, 2)
+        async with InferenceClient(running.target, timeout_s=60) as client:
+            await reach(client, frames, 2)
+
+
 async def test_processes_end_with_their_parent(embedded: Settings, bundle: Bundle, frames: np.ndarray) -> None:
     port = await asyncio.to_thread(_killed_parents_port, embedded)
     # The next one gets the port as soon as they are gone, and ends in order when asked to.

@@ -255,3 +255,24 @@ def test_a_queue_that_gives_way_runs_while_the_other_is_idle() -> None:
         await queue.close()
 
     asyncio.run(scenario())
+
+
+def test_a_run_that_does_not_end_is_told_once_and_one_that_ends_is_not() -> None:
+    async def scenario() -> None:
+        engine, told = CountingEngine(), []
+        queue = Batcher(
+            engine.infer, max_batch=4, wait_s=0.0, queue_frames=8, hang_s=0.05, hung=lambda: told.append(len(told))
+        )
+        await queue.infer(frames(1))
+        await asyncio.sleep(0.1)
+        assert told == []
+        engine.free.clear()
+        hanging = asyncio.create_task(queue.infer(frames(2)))
+        await until(lambda: bool(told))
+        await asyncio.sleep(0.1)
+        assert told == [0]
+        engine.free.set()
+        await hanging
+        await queue.close()
+
+    asyncio.run(scenario())

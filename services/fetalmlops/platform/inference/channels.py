@@ -43,7 +43,7 @@ ROLE_REASON: Final = "role"
 NO_MODEL_REASON: Final = "no-model"
 """Reason of a refusal: this process serves no model yet, or none any more; another one may."""
 PROCESS_KEY: Final = "fetalmlops-process"
-"""Initial metadata: which process of the service answers, and of how many; see `Place`."""
+"""Trailing metadata: which process of the service answers, and of how many; see `Place`."""
 
 _MAX_MESSAGE: Final = 8 * 1024 * 1024
 
@@ -107,7 +107,7 @@ ALONE: Final = Place()
 
 
 def answering_place(metadata: Iterable[tuple[str, Any]] | None) -> Place | None:
-    """Return which process sent this initial metadata; None where there is none, as when no process answered."""
+    """Return which process sent this trailing metadata; None where there is none, as when no process answered."""
     found = [str(value) for key, value in metadata or () if key == PROCESS_KEY]
     return Place.parse(found[0]) if found else None
 

@@ -233,7 +233,7 @@ class InferenceClient:
 
         async def ask(stub: Any, left_s: float, _pause_s: float) -> tuple[pb.GetModelMetadataResponse, Any]:
             call = stub.GetModelMetadata(pb.GetModelMetadataRequest(role=role), timeout=left_s)
-            return await call, await call.initial_metadata()
+            return await call, await call.trailing_metadata()
 
         try:
             response = await send(self._pool, ask, deadline)
@@ -253,7 +253,7 @@ async def _ask_once(
     request = pb.ClassifyFrameRequest(options=options, frame=next(messages, None))
     call = stub.ClassifyFrame(request, timeout=timeout, metadata=trace_metadata())
     response = await call
-    return response.result, await call.initial_metadata()
+    return response.result, await call.trailing_metadata()
 
 
 async def _ask(
@@ -272,7 +272,7 @@ async def _ask(
     except BaseException:
         call.cancel()
         raise
-    return await call, await call.initial_metadata()
+    return await call, await call.trailing_metadata()
 
 
 def _frame_chunks(chunks: Iterable[NDArray[np.uint8]], frame_numbers: Sequence[int]) -> Iterator[pb.FrameChunk]:

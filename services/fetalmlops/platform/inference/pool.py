@@ -1,7 +1,7 @@
 """Connections to a service whose processes share one port: one to each process, and each call where least is in work.
 
 The kernel gives a new connection to any of the processes, and a stream never moves to another one. So connections are opened
-until every process has answered on one of them: it says its number, and how many there are, in its initial metadata.
+until every process has answered on one of them: it says its number, and how many there are, in its trailing metadata.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Pool:
 async def _ask(connection: Connection) -> Place | None:
     call = connection.stub.GetModelMetadata(pb.GetModelMetadataRequest(), timeout=_ANSWER_S)
     try:
-        return answering_place(await call.initial_metadata())
+        return answering_place(await call.trailing_metadata())
     except grpc.aio.AioRpcError:
         return None
     finally:

@@ -42,7 +42,7 @@ async def send(
         Connections.
     ask
         Makes the call by a stub, within the seconds that are left, and waits so many seconds after its first message;
-        returns the answer and the initial metadata.
+        returns the answer and the trailing metadata.
     deadline
         Time of the event loop at which the call ends.
     again
@@ -88,7 +88,7 @@ class _Attempts:
     def failed(self, connection: Connection, error: grpc.aio.AioRpcError) -> float | None:
         """Return the seconds after which to try again; None if that is no help."""
         self.error = error
-        self._pool.answered(connection, answering_place(error.initial_metadata()))
+        self._pool.answered(connection, answering_place(error.trailing_metadata()))
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return retry_after(error) if self._patient else None
         if trailer(error, REASON_KEY) == NO_MODEL_REASON:

@@ -30,6 +30,7 @@ from fetalmlops.platform.sandbox.wire import (
     Unexpected,
     decode_reply,
     encode,
+    framed,
 )
 from fetalmlops.platform.telemetry import get_logger
 
@@ -284,8 +285,8 @@ class _Child:
 
     async def exchange(self, request: bytes) -> Reply:
         """Send a call and wait for its reply."""
-        await self._loop.sock_sendall(self._channel, HEAD.pack(len(request)))
-        await self._loop.sock_sendall(self._channel, request)
+        for part in framed(request):
+            await self._loop.sock_sendall(self._channel, part)
         return await self.receive()
 
     async def receive(self) -> Reply:

@@ -6,7 +6,7 @@ No pickle: a child that malformed data has taken over must not be able to take o
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
@@ -25,6 +25,7 @@ __all__ = [
     "Unexpected",
     "decode_reply",
     "encode",
+    "framed",
     "to_raised",
 ]
 
@@ -34,6 +35,7 @@ EXIT_MEMORY = 86
 HEAD = struct.Struct("<Q")
 """Head of a message: its length in bytes."""
 
+_SHORT_BYTES: Final = 1 << 20
 _ERRORS: dict[str, type[errors.FetalMLOpsError]] = {name: getattr(errors, name) for name in errors.__all__}
 
 
@@ -92,6 +94,12 @@ _encoder = msgspec.msgpack.Encoder()
 def encode(message: Any) -> bytes:
     """Return the bytes of a message."""
     return _encoder.encode(message)
+
+
+def framed(message: bytes) -> tuple[bytes, ...]:
+    """Return what to send, in order: a short message in one piece, so that its reader wakes once, a long one uncopied."""
+    head = HEAD.pack(len(message))
+    return (head + message,) if len(message) <= _SHORT_BYTES else (head, message)
 
 
 def decode_reply(data: bytes | bytearray) -> Reply:

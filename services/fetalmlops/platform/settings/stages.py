@@ -105,6 +105,8 @@ class InferenceSettings(Section):
     """Frames that may wait in each process, and calls that it may have in work; more are refused with RESOURCE_EXHAUSTED."""
     message_timeout_s: Seconds = 5.0
     """Time that a caller has to send its next message of frames."""
+    hang_s: Seconds = 60.0
+    """Time after which a process that says nothing, or whose engine does not end a run, is ended and started again."""
     timeout_s: Seconds = 10.0
     """Deadline of a client's call."""
     bundle: Literal["demonstration", "fetal-planes"] = "demonstration"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
 import cv2
@@ -48,9 +49,9 @@ def measure_quality(
     (0.2, 0.0, 0.0, 0.0)
     """
     mask = None if within is None or not within.any() else within.astype(np.uint8)
-    figures = np.array([_measure(frame, mask) for frame in frames])
-    brightness, contrast, sharpness, saturation = (_share(value) for value in np.median(figures, axis=0))
-    blank = float(np.mean((figures[:, 1] < _BLANK_CONTRAST) | (figures[:, 0] < _BLANK_BRIGHTNESS)))
+    figures = [_measure(frame, mask) for frame in frames]
+    brightness, contrast, sharpness, saturation = (_share(median(column)) for column in zip(*figures, strict=True))
+    blank = sum(each[1] < _BLANK_CONTRAST or each[0] < _BLANK_BRIGHTNESS for each in figures) / len(figures)
     return Quality(
         brightness=brightness,
         contrast=contrast,
