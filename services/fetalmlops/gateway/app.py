@@ -186,7 +186,7 @@ class _Routes:
         kind = media_type(request)
         with self._desk.place() as place:
             data = await place.read(request)
-            answer = await self._classifier.classify(data, kind, explanation)
+            answer = await self._classifier.classify(data, kind, explanation, request.is_disconnected)
         return Response(answer.model_dump_json(), media_type=_JSON)
 
     async def models(self) -> Response:

@@ -13,13 +13,15 @@ from fetalmlops.domain.errors import PermanentError, TransientError
 from fetalmlops.gateway import answers
 from fetalmlops.gateway.answers import Explanation
 from fetalmlops.gateway.child import UNPROVEN
-from fetalmlops.gateway.problems import ProblemError, busy, trace_id
+from fetalmlops.gateway.problems import ProblemError, busy, disconnected, trace_id
 from fetalmlops.platform.inference.channels import PIPELINE_REASON
 from fetalmlops.platform.inference.overlays import draw_overlay
 from fetalmlops.platform.sandbox.parent import ChildDiedError, ChildTimeoutError, SandboxError
 from fetalmlops.platform.telemetry import get_logger, span
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from numpy.typing import NDArray
 
     from fetalmlops.gateway.child import Frames
@@ -66,18 +68,29 @@ class Classifier:
         self._watch = watch
         self._devices = devices
 
-    async def classify(self, data: bytes, media_type: str, explanation: Explanation) -> answers.Classification:
+    async def classify(
+        self, data: bytes, media_type: str, explanation: Explanation, gone: Callable[[], Awaitable[bool]]
+    ) -> answers.Classification:
         """Classify a file.
+
+        Parameters
+        ----------
+        data, media_type
+            The file.
+        explanation
+            What of an explanation is wanted.
+        gone
+            Tells whether the caller has gone: the model is not asked for nobody.
 
         Raises
         ------
         ProblemError
-            If it cannot be read (422), or nobody is there to read or to judge it in time (503).
+            If it cannot be read (422), nobody is there to read or to judge it in time (503), or to be answered (408).
         """
         limit = self._settings.gateway.timeout_s
         try:
             async with asyncio.timeout(limit):
-                frames, found = await self._judged(data, media_type, explanation)
+                frames, found = await self._judged(data, media_type, explanation, gone)
                 return await self._answer(frames, found, explanation)
         except TimeoutError:
             raise busy("deadline", f"Expected an answer within {limit:g} s, got none; try again later") from None
@@ -93,9 +106,13 @@ class Classifier:
         except SandboxError:
             raise busy("stopping", "Expected a gateway that takes files, got one that stops; try again later") from None
 
-    async def _judged(self, data: bytes, media_type: str, explanation: Explanation) -> tuple[Frames, Classification]:
+    async def _judged(
+        self, data: bytes, media_type: str, explanation: Explanation, gone: Callable[[], Awaitable[bool]]
+    ) -> tuple[Frames, Classification]:
         pipeline = self._watch.model.pipeline
         frames = await self._read(data, media_type, pipeline)
+        if await gone():
+            raise disconnected()
         try:
             return frames, await self._infer(frames, pipeline[1], explanation)
         except PermanentError as error:

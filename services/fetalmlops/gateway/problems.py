@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-__all__ = ["MEDIA_TYPE", "Problem", "ProblemError", "busy", "documented", "problem_response", "trace_id"]
+__all__ = [
+    "MEDIA_TYPE",
+    "Problem",
+    "ProblemError",
+    "busy",
+    "disconnected",
+    "documented",
+    "problem_response",
+    "trace_id",
+]
 
 MEDIA_TYPE: Final = "application/problem+json"
 """Media type of every refusal."""
@@ -86,6 +95,13 @@ def busy(reason: str, detail: str, retry_after_s: float | None = None) -> Proble
     """Return the problem of a request that may be sent again, after `retry_after_s` seconds (whole ones, at least one)."""
     seconds = max(_LEAST_WAIT_S, math.ceil(retry_after_s or 0))
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, {"Retry-After": str(seconds)})
+
+
+def disconnected() -> ProblemError:
+    """Return the problem of a request whose caller has gone: nobody reads it but the log and the metrics."""
+    return ProblemError(
+        HTTPStatus.REQUEST_TIMEOUT, "disconnected", "Expected a caller that waits, got one that has gone"
+    )
 
 
 def problem_response(error: ProblemError, *, unread: bool = False) -> Response:

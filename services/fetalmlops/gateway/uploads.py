@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.requests import ClientDisconnect
 
 from fetalmlops.gateway.metrics import HELD_BYTES
-from fetalmlops.gateway.problems import ProblemError, busy
+from fetalmlops.gateway.problems import ProblemError, busy, disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ class _Place:
             detail = f"Expected the file within {timeout_s:g} s, got a part of it; send it faster"
             raise ProblemError(408, "slow-upload", detail) from None
         except ClientDisconnect:
-            raise ProblemError(408, "disconnected", "Expected a whole file, got a part of it") from None
+            raise disconnected() from None
         request.state.read = True
         return b"".join(parts)
 

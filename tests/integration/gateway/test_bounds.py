@@ -231,3 +231,22 @@ def test_more_than_is_taken_at_once_is_refused_with_a_time_to_come_back(
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
         assert post(client, png, "image/png").status_code == 200
+
+
+def test_the_model_is_not_asked_for_callers_that_have_gone(
+    gateway: GatewayProcess, client: httpx.Client, clip: bytes
+) -> None:
+    host, _, port = gateway.url.removeprefix("http://").partition(":")
+    head = [f"POST {PATH} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {gateway.key}"]
+    head += ["Content-Type: application/dicom", f"Content-Length: {len(clip)}", "", ""]
+    callers = [socket.create_connection((host, int(port)), timeout=60) for _ in range(8)]
+    for caller in callers:
+        caller.sendall("\r\n".join(head).encode() + clip)
+    for caller in callers:
+        caller.close()
+    end = time.monotonic() + 30
+    told = f'fetalmlops_gateway_requests_total{{reason="disconnected",route="{PATH}",status="408"}}'
+    while told not in client.get("/metrics").text:
+        assert time.monotonic() < end, gateway.log.read_text()
+        time.sleep(0.1)
+    assert post(client, clip, "application/dicom").status_code == 200
