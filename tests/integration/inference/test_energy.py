@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from fetalmlops.platform.energy.meter import Meter
 from fetalmlops.platform.energy.recording import process_meter
 from fetalmlops.platform.engines.openvino import OpenVinoEngine
 from fetalmlops.platform.inference.client import InferenceClient
+from support.inference import HeldEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
     from fetalmlops.domain.models.bundle import Bundle
-    from fetalmlops.domain.models.engine import EngineOutput
 
 
 def value(metric: Counter | Histogram, suffix: str = "_total") -> float:
@@ -61,26 +60,10 @@ async def test_more_frames_take_more_energy(serving: Callable, frames: np.ndarra
     assert all_of_them.joules > 3 * min(energy.joules for energy in one if energy)
 
 
-class HeldEngine:
-    """The real engine, which waits before each run until it is let go, and counts its own processor time."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._engine = OpenVinoEngine(bundle)
-        self.name, self.precision = self._engine.name, self._engine.precision
-        self.free = threading.Event()
-        self.free.set()
-        self.began = threading.Event()
-
-    def infer(self, batch: np.ndarray) -> EngineOutput:
-        self.began.set()
-        assert self.free.wait(30)
-        return self._engine.infer(batch)
-
-
 async def test_calls_of_one_batch_share_its_run_and_their_spans_tell(
     serving: Callable, bundle: Bundle, frames: np.ndarray, spans: InMemorySpanExporter
 ) -> None:
-    engine = HeldEngine(bundle)
+    engine = HeldEngine(OpenVinoEngine(bundle))
     async with serving(build_engine=lambda _: engine) as (host, target), InferenceClient(target) as client:
         engine.free.clear()
         engine.began.clear()
@@ -112,7 +95,7 @@ async def test_an_engine_on_a_gpu_has_that_counted(
         asked.append(meter)
 
     monkeypatch.setattr(Meter, "use_gpu", use_gpu)
-    engine = HeldEngine(bundle)
+    engine = HeldEngine(OpenVinoEngine(bundle))
     for name, times in (("torch 2.15.0 cpu", 0), ("torch 2.15.0 cuda", 1)):
         engine.name = name
         async with serving(build_engine=lambda _: engine) as (_, target), InferenceClient(target) as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 import uuid
 import weakref
 from typing import TYPE_CHECKING
@@ -31,35 +30,18 @@ from fetalmlops.platform.streams import Delivery, Outcome, Record
 from fetalmlops.rpc.inference.v1 import inference_pb2 as pb
 from fetalmlops.rpc.inference.v1 import inference_pb2_grpc as pb_grpc
 from samples import NORMALIZED
+from support.inference import HeldEngine
 from support.promotions import resealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
-    from numpy.typing import NDArray
 
     from fetalmlops.domain.models.bundle import Bundle
-    from fetalmlops.domain.models.engine import Engine, EngineOutput
     from fetalmlops.platform.settings import Settings
 
 QUALITY = Quality(brightness=0.2, contrast=0.2, sharpness=0.1, saturation=0.0, sector_share=0.5)
-
-
-class HeldEngine:
-    """A real engine that waits before each run until it is let go."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.name, self.precision = engine.name, engine.precision
-        self.free = threading.Event()
-        self.free.set()
-        self.began = threading.Event()
-
-    def infer(self, batch: NDArray[np.float32]) -> EngineOutput:
-        self.began.set()
-        assert self.free.wait(30)
-        return self._engine.infer(batch)
 
 
 async def test_each_role_is_answered_by_its_own_model(
