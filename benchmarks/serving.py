@@ -8,9 +8,10 @@ medians over the rounds. The same network, precision and number of engine thread
 - gRPC: the service as it runs, embedded broker and all, one frame a call, or a clip of 8.
 - LitServe (`_litserve_server.py`): one frame a request, raw bytes over HTTP/1.1 connections that stay open.
 
-The load comes from this process, so it takes part of the same cores: a closed loop of 16 callers. gRPC calls are serialised
-beforehand; HTTP requests are written to a bare socket, which costs this process less, to LitServe's advantage. ``load`` is its
-processor time an image, and ``server`` that of the side measured, which shared cores change least.
+The load comes from this process, so it takes part of the same cores: a closed loop of 16 callers with a connection each.
+Calls of one frame and HTTP requests are written to bare sockets as bytes that were made before, so that both cost it about
+the same; clips go by gRPC's own client. ``load`` is its processor time an image, and ``server`` that of the side measured,
+which shared cores change least.
 
 Then the service alone is overloaded for a minute: calls at three times the rate that it answered, whatever becomes of them.
 """
@@ -37,6 +38,7 @@ from typing import TYPE_CHECKING
 import cv2
 import psutil
 
+import _grpc_socket
 from fetalmlops.domain.models.bundle import load_bundle
 from fetalmlops.domain.models.manifest import Precision
 from fetalmlops.domain.models.prepare import prepare
@@ -49,6 +51,7 @@ from support.serving import Serving, promote_files, serving
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+CLASSIFY_FRAME = "/fetalmlops.rpc.inference.v1.InferenceService/ClassifyFrame"
 PROCESSES, CALLERS, BATCH, CLIP = 2, 16, 8, 8
 BUNDLES = ("demonstration", "fetal-planes")
 PEERS = Path(sys.prefix) / "peers" / "bin" / "python"
@@ -193,14 +196,22 @@ def grpc_side(service: Serving, frames: int) -> Side:
     """Return our service as a side, with so many frames a call."""
     messages, target = call_messages(smooth_frames(frames)), service.target
     pids = list(service.pids.values())
+    port = int(target.rpartition(":")[2])
 
-    def run(seconds: float) -> float:
+    def run_frames(seconds: float) -> float:
+        return asyncio.run(
+            _grpc_socket.closed_loop(
+                port, CLASSIFY_FRAME, messages[0], callers=CALLERS, seconds=seconds, processes=PROCESSES
+            )
+        )
+
+    def run_clips(seconds: float) -> float:
         found = asyncio.run(closed_loop(target, messages, callers=CALLERS, seconds=seconds))
         if set(found.statuses) != {"OK"}:
             raise ConnectionError(found.statuses)
         return found.rate * frames
 
-    return Side(run, lambda: pids, service.popen.pid)
+    return Side(run_frames if frames == 1 else run_clips, lambda: pids, service.popen.pid)
 
 
 def compare(sides: dict[str, Side], seconds: float, rounds: int) -> dict[str, float]:

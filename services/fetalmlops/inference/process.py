@@ -14,6 +14,7 @@ from fetalmlops.inference.hosting import ModelHost
 from fetalmlops.inference.promotions import MODEL, Promotions, follow_promotions
 from fetalmlops.inference.server import InferenceServer
 from fetalmlops.platform.bus import Publisher
+from fetalmlops.platform.memory import give_back_early
 from fetalmlops.platform.objects import open_objects
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _GRACE_S: Final = 10.0
 
 async def serve(service: Service, place: Place) -> None:
     """Serve until the process is asked to stop, then finish the calls in work."""
+    give_back_early()
     settings = service.settings
     # Frames are small: OpenCV's own threads would only take cores from the engine.
     cv2.setNumThreads(1)
