@@ -9,7 +9,7 @@ import pytest
 
 from fetalmlops.platform.inference.bundles import bundled_files
 from fetalmlops.platform.settings import Settings
-from support.load import Outcomes, call_messages, closed_loop, open_loop, smooth_frames
+from support.load import BROKEN_OFF, Outcomes, call_messages, closed_loop, open_loop, smooth_frames
 from support.serving import promote_files, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -18,11 +18,11 @@ FRAMES = 8
 TIMEOUT_S = 2.0
 # A sender that shares its cores with what it overloads sees an answer later than it came.
 LAG_S = 3.0
-CLEAN = {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+CLEAN = {"OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", BROKEN_OFF}
 MIB = 1 << 20
 MOST_CALLS = 2000.0
-# What allocators keep of a burst; calls that pile up take hundreds.
-MOST_GROWTH_MIB = 96
+# What is on its way at one moment, and not at another, in two processes; calls of 0.4 MiB that pile up would take 900 MiB.
+MOST_GROWTH_MIB = 192
 
 
 def resident(processes: list[psutil.Process]) -> float:

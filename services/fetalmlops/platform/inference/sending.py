@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from fetalmlops.platform.inference.pool import Connection, Pool
 
-__all__ = ["send"]
+__all__ = ["FROM_CORE", "send"]
+
+FROM_CORE: Final = "Internal error from Core"
+"""What gRPC itself says, beside INTERNAL, where a call ended while a message was being written: by a connection that broke, or
+by a refusal, whose reason is then lost."""
 
 _MOST_DEATHS: Final = 3
 _BROKEN: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
-# What gRPC itself says, beside INTERNAL, where a call ended while a message was being written: by a connection that broke, or
-# by a refusal, whose reason is then lost.
-_FROM_CORE: Final = "Internal error from Core"
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 0.5
 
@@ -94,7 +95,7 @@ class _Attempts:
         if trailer(error, REASON_KEY) == NO_MODEL_REASON:
             self.unready.add(connection)
             return 0.0
-        if error.details() == _FROM_CORE:
+        if error.details() == FROM_CORE:
             self.pause_s = 2 * self.pause_s or _FIRST_PAUSE_S
             return 0.0 if self.pause_s <= _LONGEST_PAUSE_S else None
         if error.code() not in _BROKEN:
