@@ -56,6 +56,7 @@ class GatewayServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=grace_s,
             **_tls(settings.tls),
         )

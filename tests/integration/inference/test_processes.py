@@ -85,7 +85,7 @@ async def test_a_killed_process_fails_no_call_and_comes_back(service: Serving, f
 
 
 async def test_a_process_that_hangs_is_started_again(embedded: Settings, frames: np.ndarray) -> None:
-    with serving(embedded, FETALMLOPS_INFERENCE__PROCESSES="2", FETALMLOPS_INFERENCE__HANG_S="3") as running:
+    with serving(embedded, FETALMLOPS_INFERENCE__PROCESSES="2", FETALMLOPS_INFERENCE__HANG_S="8") as running:
         await asyncio.to_thread(running.wait_for_all, 2)
         pid = (await asyncio.to_thread(lambda: running.pids))["1"]
         os.kill(pid, signal.SIGSTOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, reduce
+from statistics import median
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -218,7 +219,7 @@ class Pipeline:
             frames[index] = harmonise(frame, within, self.harmonisation, scanner) if self.harmonisation else frame
         rows, columns = image.shape
         area = box.area if mask is None else int(np.count_nonzero(mask))
-        overlay_share, colour_share = np.median(shares, axis=0).tolist()
+        overlay_share, colour_share = (median(column) for column in shares.T.tolist())
         return NormalizedFrames(
             frames=frames,
             frame_numbers=numbers,
