@@ -24,7 +24,7 @@ by a refusal, whose reason is then lost."""
 _MOST_DEATHS: Final = 3
 _BROKEN: Final = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 4.0
 
 
 async def send(
