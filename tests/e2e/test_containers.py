@@ -10,8 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,10 @@ class Stack:
     def __init__(self, config: Path) -> None:
         self.name = f"fetalmlops-test-{uuid.uuid4().hex[:8]}"
         self.port = free_port()
+        self.rest_port = free_port()
         self.config = config
-        self.environment = {**os.environ, "CONFIG": str(config), "DICOM_PORT": str(self.port)}
+        ports = {"DICOM_PORT": str(self.port), "REST_PORT": str(self.rest_port)}
+        self.environment = {**os.environ, **ports, "CONFIG": str(config)}
         self.sent: list[int] = []
 
     def compose(self, *arguments: str, seconds: float = 300) -> str:
@@ -42,6 +47,18 @@ class Stack:
 
     def up(self, *arguments: str) -> None:
         self.compose("up", "--detach", "--wait", "--no-build", *arguments)
+
+    @contextmanager
+    def profile(self, name: str, **environment: str) -> Iterator[None]:
+        """Run the services of a profile, too, and take away the one of its name at the end."""
+        usual = self.environment
+        self.environment = {**usual, **environment}
+        try:
+            self.compose("--profile", name, "up", "--detach", "--wait", "--no-build")
+            yield
+        finally:
+            self.compose("--profile", name, "rm", "--stop", "--force", name)
+            self.environment = usual
 
     def exec(self, service: str, *command: str) -> str:
         return self.compose("exec", "-T", service, *command)
@@ -59,6 +76,17 @@ class Stack:
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         self.sent = sorted({*self.sent, seed})
         return done.returncode == 0
+
+    def classify(self, image: bytes, key: str = "") -> tuple[int, dict[str, Any]]:
+        """POST a DICOM file to the gateway's published port; return the status and the answer."""
+        headers = {"Content-Type": "application/dicom", **({"Authorization": f"Bearer {key}"} if key else {})}
+        url = f"http://127.0.0.1:{self.rest_port}/v1/classifications"
+        request = urllib.request.Request(url, data=image, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Wait until everything that was sent has a current result; return them by instance."""
@@ -131,7 +159,7 @@ def stack() -> Iterator[Stack]:
         stack.up()
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans")
+        stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
         shutil.rmtree(config)
 
 
@@ -205,6 +233,39 @@ def test_a_service_may_have_several_copies(stack: Stack) -> None:
     stack.up("--scale", "normalizer=1")
 
     assert len(copies) == 2
+
+
+def test_the_gateway_answers_whoever_has_a_key(stack: Stack) -> None:
+    (image,) = make_study(StudySpec(seed=5, instances=1))
+    key = stack.compose("run", "--rm", "-T", "gateway-keys", "add", "tester").strip()
+    with stack.profile("gateway"):
+        status, answer = stack.classify(image.data, key)
+        refused, problem = stack.classify(image.data)
+        ports = stack.inspect("gateway")["NetworkSettings"]["Ports"]
+
+    assert (status, answer["model"]["name"]) == (200, "demonstration")
+    assert (refused, problem["reason"]) == (401, "key")
+    assert {port: bound for port, bound in ports.items() if bound} == {
+        "8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(stack.rest_port)}]
+    }
+
+
+def test_a_shadow_judges_beside_the_champion(stack: Stack) -> None:
+    promote = ("fetalmlops", "promote", "demonstration", "--role", "shadow", "--account", "tester", "--reason", "test")
+    with stack.profile("shadow", SHADOW="true"):
+        said = stack.compose("run", "--rm", "-T", "provision", *promote)
+        stack.send(6)
+        stack.results()
+        # Events from before the promotion may be among them.
+        wait_until(lambda: judged_by_both(stack) >= INSTANCES, "the shadow has judged as many as were sent", 120)
+
+    assert "The inference service serves it" in said
+
+
+def judged_by_both(stack: Stack) -> int:
+    return sum(
+        pair["instances"] for pair in json.loads(stack.exec("keeper", "fetalmlops", "models", "shadow", "--json"))
+    )
 
 
 def test_logs_are_json_and_hold_no_identifier(stack: Stack) -> None:
