@@ -33,7 +33,7 @@ async def confirm(settings: Settings, promotion: ModelPromoted, wait_s: float, s
     if not wait_s:
         return True
     if promotion.role is Role.SHADOW and not settings.inference.shadow:
-        say("No shadow runs by these settings: set inference.shadow, then fetalmlops down and up")
+        say("No shadow runs by these settings: set inference.shadow, then fetalmlops down and up; SHADOW in containers")
         return True
     loop = asyncio.get_running_loop()
     began = loop.time()
