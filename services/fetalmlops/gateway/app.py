@@ -43,6 +43,7 @@ _REQUEST_BODY: Final = {
         "content": dict.fromkeys(MEDIA_TYPES, _FILE),
     }
 }
+_PARAMETERS: Final = frozenset({"explanation"})
 _READ: Final = (401, 405, 500)
 # The framework's own would tell whole URLs, and quote parameters and exceptions.
 _NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -183,6 +184,8 @@ class _Routes:
         ] = Explanation.NONE,
     ) -> Response:
         """De-identify a DICOM, PNG or JPEG file in memory, classify its frames and forget it."""
+        if not _PARAMETERS.issuperset(request.query_params):
+            raise _wrong_parameter(f"others than {', '.join(_PARAMETERS)}")
         kind = media_type(request)
         with self._desk.place() as place:
             data = await place.read(request)
@@ -254,9 +257,7 @@ def _as_problem(error: Exception) -> ProblemError:
             return error
         case RequestValidationError():
             names = ", ".join(sorted({str(item["loc"][-1]) for item in error.errors()}))
-            return ProblemError(
-                422, "parameter", f"Expected parameters as /openapi.json tells, got another {names}; mend it"
-            )
+            return _wrong_parameter(f"another {names}")
         case HTTPException(status_code=404):
             return ProblemError(404, "not-found", "Expected a path of /openapi.json, got another; see there")
         case HTTPException(status_code=405):
@@ -264,6 +265,10 @@ def _as_problem(error: Exception) -> ProblemError:
         case HTTPException():
             return ProblemError(error.status_code, "request", "Expected a request that can be read, got another")
     return ProblemError(500, "defect", "Expected an answer, got a defect of the gateway; its log names the place")
+
+
+def _wrong_parameter(found: str) -> ProblemError:
+    return ProblemError(422, "parameter", f"Expected parameters as /openapi.json tells, got {found}; mend it")
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

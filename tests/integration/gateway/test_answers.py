@@ -132,6 +132,7 @@ def test_models_tell_what_serves(client: httpx.Client, model: LocalModel) -> Non
         ("POST", PATH, {"Content-Type": "application/json"}, 415, "media-type"),
         ("POST", PATH, {"Content-Type": "image/png", "Content-Encoding": "gzip"}, 415, "content-encoding"),
         ("POST", PATH + "?explanation=all", {"Content-Type": "image/png"}, 422, "parameter"),
+        ("POST", PATH + "?explanations=map", {"Content-Type": "image/png"}, 422, "parameter"),
         ("POST", PATH, {"Content-Type": "image/png"}, 422, "undecodable"),
         ("POST", PATH, {"Content-Type": "application/dicom"}, 422, "undecodable"),
         ("GET", "/v1/models", {"Authorization": "Bearer another"}, 401, "key"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,13 @@ FILES = st.one_of(
 )
 MEDIA_TYPES = ("application/dicom", "image/png", "image/jpeg")
 UNHURRIED = {"deadline": None, "suppress_health_check": [*HealthCheck], "derandomize": True, "database": None}
+
+# It imports most of itself at its first use, and pytest parses each module of a plugin. Late in a run garbage of other tests
+# may be collected meanwhile, and what is told of it parses, too: CPython 3.11 takes that for an error. So it is done now.
+for part in ("core", "engine", "generation", "openapi", "python", "specs.openapi"):
+    package = importlib.import_module(f"schemathesis.{part}")
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(found.name)
 
 for media_type in MEDIA_TYPES:
     schemathesis.openapi.media_type(media_type, FILES)
