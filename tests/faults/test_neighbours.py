@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 NEIGHBOURS = 1000
 PER_SECOND = 15.0
-# On a quiet machine the ratio is below 1.2; two equal runs on a busy one differ by more than that. What this catches is a
-# neighbour that waits for its turn: the ratio is then far above.
-MOST = 4.0
+# On a quiet machine the ratio is 1.2 to 2; where two cores have to start the killed decoder anew beside all else, it was 5.
+# What this catches is a neighbour that waits for its turn: the ratio is then 10 and above (decision 4).
+MOST = 8.0
 
 # A frame of JPEG 2000 takes some 40 ms: 200 of them take longer than the deadline, and not longer than its repair.
 # A deflated dataset is inflated in memory: 600 frames of 600x800 need more than the child may have.
