@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fetalmlops.domain.learning.benefit import Benefit
+    from fetalmlops.domain.learning.comparison import Comparison
+    from fetalmlops.domain.learning.intervals import Estimate
     from fetalmlops.domain.models.bundle import Bundle
     from fetalmlops.platform.learning.datasets import Dataset
 
@@ -81,26 +83,21 @@ class Held:
     @property
     def better(self) -> bool:
         """Whether the loss at the new site is shown to fall."""
-        high = self.benefit.site.differences["negative_log_likelihood"].high if self.benefit else None
-        return high is not None and high < 0
+        loss = _loss(self.benefit.site if self.benefit else None)
+        return loss is not None and loss.high is not None and loss.high < 0
 
     @property
     def harmful(self) -> bool:
         """Whether the loss is shown to rise at the new site, or by more than the margin at the old one."""
-        if self.benefit is None:
-            return False
-        limits = [(self.benefit.site, 0.0)]
-        if self.benefit.kept:
-            limits.append((self.benefit.kept, MARGIN))
-        lows = [(comparison.differences["negative_log_likelihood"].low, limit) for comparison, limit in limits]
-        return any(low is not None and low > limit for low, limit in lows)
+        site, kept = (self.benefit.site, self.benefit.kept) if self.benefit else (None, None)
+        limits = [(_loss(site), 0.0), (_loss(kept), MARGIN)]
+        return any(loss is not None and loss.low is not None and loss.low > limit for loss, limit in limits)
 
     @property
     def no_worse(self) -> bool:
         """Whether the loss at the old site is shown to rise by no more than the margin."""
-        kept = self.benefit.kept if self.benefit else None
-        high = kept.differences["negative_log_likelihood"].high if kept else None
-        return high is not None and high <= MARGIN
+        loss = _loss(self.benefit.kept if self.benefit else None)
+        return loss is not None and loss.high is not None and loss.high <= MARGIN
 
 
 def main() -> int:
@@ -145,8 +142,7 @@ def train_old(home: Path, sizes: Sizes, seed: int, workers: int = 0) -> Bundle:
     from fetalmlops.training.recipe import NetworkEntry, TrainingPrecision, find_recipe
     from fetalmlops.training.session import Job, train
 
-    write_dataset(home / "trained", plan_site("trained", OLD, sizes.train, seed), "trained", workers=workers)
-    data = open_dataset(Settings(home=home), home / "trained")
+    data = _phantoms(home, "trained", OLD, sizes.train, seed, workers)
     images = with_validation(data.manifest.images, seed)
     data = replace(data, manifest=msgspec.structs.replace(data.manifest, images=images))
     recipe = find_recipe("demonstration")
@@ -184,8 +180,7 @@ def adapt_all(old: Bundle, home: Path, sizes: Sizes, seed: int, *, workers: int 
     sets: dict[str, Dataset] = {}
     for name in ("new", "old", "new-judged", "old-judged"):
         scanners, images = (NEW,) if name.startswith("new") else OLD, sizes.judge if "judged" in name else sizes.adapt
-        write_dataset(home / name, plan_site(name, scanners, images, seed), name, workers=workers)
-        sets[name] = open_dataset(Settings(home=home), home / name)
+        sets[name] = _phantoms(home, name, scanners, images, seed, workers)
     before = {name: observe(old, sets[name]).predictions for name in ("new-judged", "old-judged")}
     for name, known in before.items():
         loss, gap = (
@@ -225,6 +220,16 @@ def show(held: list[Held]) -> None:
     for each in held:
         if each.refused:
             console.print(f"{each.name} refused: {each.refused}", soft_wrap=True)
+
+
+def _phantoms(home: Path, name: str, scanners: Sequence[str], images: int, seed: int, workers: int) -> Dataset:
+    """Write phantoms of a site, and open them."""
+    write_dataset(home / name, plan_site(name, scanners, images, seed), name, workers=workers)
+    return open_dataset(Settings(home=home), home / name)
+
+
+def _loss(comparison: Comparison | None) -> Estimate | None:
+    return comparison.differences["negative_log_likelihood"] if comparison else None
 
 
 if __name__ == "__main__":

@@ -27,32 +27,12 @@ from fetalmlops.training.export import load_weights  # noqa: E402
 from fetalmlops.training.finetuning import derived_recipe, fine_tune, own_recipe, plan  # noqa: E402
 from fetalmlops.training.networks import make_network  # noqa: E402
 from fetalmlops.training.places import Place  # noqa: E402
-from fetalmlops.training.recipe import decode_recipe  # noqa: E402
 from fetalmlops.training.session import Job, train  # noqa: E402
+from support.training import RECIPE, Viewer  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
 
-RECIPE = decode_recipe(
-    b"""name = "short"
-version = "2.0.0"
-licence = "Apache-2.0"
-release_status = "demonstration"
-network = { widths = [8, 16, 24] }
-input = { rows = 48, columns = 64 }
-fitting = { epochs = 1, batch = 10 }
-"""
-)
 HERE = Place(torch.device("cpu"))
-
-
-class Viewer:
-    def say(self, text: str) -> None: ...
-
-    def cached(self, done: int, of: int) -> None: ...
-
-    def step(self, done: int, of: int, loss: float) -> None: ...
-
-    def epoch(self, number: int, figures: dict[str, float]) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -31,34 +31,11 @@ from fetalmlops.training.places import Place  # noqa: E402
 from fetalmlops.training.recipe import RECIPE_FILE, decode_recipe, recipe_digest  # noqa: E402
 from fetalmlops.training.serving import serve_phantoms  # noqa: E402
 from fetalmlops.training.session import Job, Start, cached, identity, train  # noqa: E402
+from support.training import RECIPE, Viewer  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(600)]
 
-RECIPE = decode_recipe(
-    b"""name = "short"
-version = "2.0.0"
-licence = "Apache-2.0"
-release_status = "demonstration"
-network = { widths = [8, 16, 24] }
-input = { rows = 48, columns = 64 }
-fitting = { epochs = 1, batch = 10 }
-"""
-)
 HERE = Place(torch.device("cpu"))
-
-
-class Viewer:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def cached(self, done: int, of: int) -> None: ...
-
-    def step(self, done: int, of: int, loss: float) -> None: ...
-
-    def epoch(self, number: int, figures: dict[str, float]) -> None: ...
 
 
 def test_a_training_gives_a_sealed_bundle_that_serves_and_a_record_of_it(phantoms: Path, tmp_path: Path) -> None:
